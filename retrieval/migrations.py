@@ -1,0 +1,134 @@
+"""The schema of retrieval as a numbered story. A step that has shipped is never edited."""
+
+from __future__ import annotations
+
+from retrieval.database import Connection
+
+
+def m001_create_stores(connection: Connection) -> None:
+    """A store's `revision` is a random word, new with every change of its passages."""
+    connection.execute(
+        """
+        CREATE TABLE stores (
+            id TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,
+            name TEXT NOT NULL,
+            metadata TEXT NOT NULL,
+            expires_after_days INTEGER,
+            created_at INTEGER NOT NULL,
+            last_active_at INTEGER NOT NULL,
+            revision TEXT NOT NULL
+        )
+        """
+    )
+    connection.execute("CREATE INDEX stores_by_owner ON stores (owner, created_at)")
+
+
+def m002_create_documents(connection: Connection) -> None:
+    """The text comes last in the row, so that listing documents does not read it."""
+    connection.execute(
+        """
+        CREATE TABLE documents (
+            store_id TEXT NOT NULL REFERENCES stores (id) ON DELETE CASCADE,
+            id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            media_type TEXT NOT NULL,
+            characters INTEGER NOT NULL,
+            attributes TEXT NOT NULL,
+            source TEXT,
+            created_at INTEGER NOT NULL,
+            text TEXT NOT NULL,
+            PRIMARY KEY (store_id, id)
+        )
+        """
+    )
+    connection.execute(
+        "CREATE UNIQUE INDEX documents_by_source ON documents (store_id, source) "
+        "WHERE source IS NOT NULL"
+    )
+    connection.execute("CREATE INDEX documents_by_digest ON documents (store_id, digest)")
+
+
+def m003_create_passages(connection: Connection) -> None:
+    """Ids are never used twice, so that an index that lags behind cannot confuse passages.
+
+    `context` (title and heading) is searched and embedded in front of `text`; `digest` names
+    the two together, so that an unchanged passage keeps its vector.
+    """
+    connection.execute(
+        """
+        CREATE TABLE passages (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            store_id TEXT NOT NULL,
+            document_id TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            "end" INTEGER NOT NULL,
+            page INTEGER,
+            heading TEXT,
+            tokens INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            context TEXT NOT NULL,
+            text TEXT NOT NULL,
+            UNIQUE (store_id, document_id, position),
+            FOREIGN KEY (store_id, document_id)
+                REFERENCES documents (store_id, id) ON DELETE CASCADE
+        )
+        """
+    )
+    connection.execute("CREATE INDEX passages_by_digest ON passages (store_id, digest)")
+
+
+def m004_create_vectors(connection: Connection) -> None:
+    """One float32 unit row for each window of a passage, for each embedder."""
+    connection.execute(
+        """
+        CREATE TABLE vectors (
+            passage_id INTEGER NOT NULL REFERENCES passages (id) ON DELETE CASCADE,
+            fingerprint TEXT NOT NULL,
+            part INTEGER NOT NULL,
+            vector BLOB NOT NULL,
+            PRIMARY KEY (passage_id, fingerprint, part)
+        )
+        """
+    )
+
+
+def m005_create_full_text(connection: Connection) -> None:
+    """Full text over passages, kept in step by triggers; deleted words leave the file."""
+    connection.execute(
+        """
+        CREATE VIRTUAL TABLE passages_fts USING fts5 (
+            context, text, content = 'passages', content_rowid = 'id',
+            tokenize = "porter unicode61 remove_diacritics 2"
+        )
+        """
+    )
+    connection.execute("INSERT INTO passages_fts (passages_fts, rank) VALUES ('secure-delete', 1)")
+    connection.execute(
+        """
+        CREATE TRIGGER passages_indexed AFTER INSERT ON passages BEGIN
+            INSERT INTO passages_fts (rowid, context, text)
+            VALUES (new.id, new.context, new.text);
+        END
+        """
+    )
+    connection.execute(
+        """
+        CREATE TRIGGER passages_unindexed AFTER DELETE ON passages BEGIN
+            INSERT INTO passages_fts (passages_fts, rowid, context, text)
+            VALUES ('delete', old.id, old.context, old.text);
+        END
+        """
+    )
+
+
+MIGRATIONS = (
+    m001_create_stores,
+    m002_create_documents,
+    m003_create_passages,
+    m004_create_vectors,
+    m005_create_full_text,
+)

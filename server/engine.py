@@ -1,0 +1,193 @@
+"""One thread owns the generator: a bounded queue in, a stream of pieces out for each request.
+
+Requests are written in turns, a token each, so a long answer does not make a short one wait.
+Nobody else touches the model or its adapters. It knows no documents, no owners and no HTTP.
+
+Read `Engine.submit` first, then `Engine._run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.errors import ApiError
+from server.prompt import FIXTURES, Message
+from tuning.adapter import AdapterSet
+from tuning.errors import PromptTooLong
+from tuning.generate import Piece, Sampling, answer
+from tuning.generator import Generator, load_generator
+
+logger = logging.getLogger(__name__)
+
+SLOTS = 4  # answers that are written in turns; more wait in the queue
+
+
+class Overloaded(ApiError):
+    """The queue is full; nothing was started."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            429,
+            f"{waiting} questions are waiting already: try again in a few seconds.",
+            code="overloaded",
+            headers={"retry-after": "5"},
+        )
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One request in the engine. Iterate it for its pieces; `cancel` ends it within a token."""
+
+    prompt_ids: list[int]
+    adapter: str | None
+    sampling: Sampling
+    loop: asyncio.AbstractEventLoop
+    outbox: asyncio.Queue[Piece | Exception] = field(default_factory=asyncio.Queue)
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def deliver(self, item: Piece | Exception) -> None:
+        """Hand a piece or the failure to the waiting request; called by the engine's thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.outbox.put_nowait, item)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            self.cancelled = True
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        while True:
+            item = await self.outbox.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            if item.finish_reason:
+                return
+
+
+class Engine:
+    """The generator behind its queue. `start` loads it and returns when it can answer."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        models_dir: Path,
+        adapters_dir: Path,
+        device: str = "auto",
+        context_tokens: int = 2048,
+        queue_length: int = 32,
+    ) -> None:
+        self._name = name
+        self._models_dir = models_dir
+        self._adapters_dir = adapters_dir
+        self._device = device
+        self._context_tokens = context_tokens
+        self._inbox: queue.Queue[Ticket | None] = queue.Queue(queue_length)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._stopping = False
+        self.generator: Generator
+        self.prompt_digest = ""
+        self.context_tokens = context_tokens
+
+    def start(self) -> None:
+        """Load the generator and begin to answer; raises GeneratorError."""
+        self.generator = load_generator(
+            self._name, models_dir=self._models_dir, device=self._device
+        )
+        self.prompt_digest = self.generator.template.digest(FIXTURES)
+        self.context_tokens = min(self._context_tokens, self.generator.context_tokens)
+        self._adapters = AdapterSet(
+            self.generator, folder=self._adapters_dir, prompt_digest=self.prompt_digest
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel what is being written and end the thread."""
+        self._stopping = True
+        try:
+            self._inbox.put_nowait(None)
+        except queue.Full:
+            pass
+        self._thread.join(timeout=30)
+
+    @property
+    def waiting(self) -> int:
+        return self._inbox.qsize()
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as the generator reads it; safe from any thread."""
+        return len(self.generator.template.text(text))
+
+    def submit(
+        self, messages: Sequence[Message], *, adapter: str | None, sampling: Sampling
+    ) -> Ticket:
+        """Queue a request; returns at once. Call it on the event loop that will read the pieces.
+
+        Raises:
+            PromptTooLong: the prompt does not fit into the context.
+            Overloaded: the queue is full.
+        """
+        ids = self.generator.template.prompt(messages)
+        if len(ids) >= self.context_tokens:
+            raise PromptTooLong(
+                f"This conversation has {len(ids)} tokens; at most {self.context_tokens - 1} fit "
+                f"into the context of {self.context_tokens}. Shorten it."
+            )
+        ticket = Ticket(ids, adapter, sampling, asyncio.get_running_loop())
+        try:
+            self._inbox.put_nowait(ticket)
+        except queue.Full:
+            raise Overloaded(self._inbox.qsize()) from None
+        return ticket
+
+    # -- the engine's thread
+
+    def _run(self) -> None:
+        active: list[tuple[Ticket, Iterator[Piece]]] = []
+        while not self._stopping:
+            active += self._admit(room=SLOTS - len(active), wait=not active)
+            active = [(ticket, pieces) for ticket, pieces in active if self._step(ticket, pieces)]
+        for ticket, _ in active:
+            ticket.deliver(ApiError(503, "The server is stopping.", code="stopping"))
+
+    def _admit(self, *, room: int, wait: bool) -> list[tuple[Ticket, Iterator[Piece]]]:
+        admitted: list[tuple[Ticket, Iterator[Piece]]] = []
+        while len(admitted) < room:
+            try:
+                ticket = self._inbox.get(block=wait and not admitted)
+            except queue.Empty:
+                break
+            if ticket is None:
+                break
+            pieces = answer(
+                self.generator,
+                ticket.prompt_ids,
+                ticket.sampling,
+                context_tokens=self.context_tokens,
+            )
+            admitted.append((ticket, pieces))
+        return admitted
+
+    def _step(self, ticket: Ticket, pieces: Iterator[Piece]) -> bool:
+        """Write one token; false when this answer has ended."""
+        if ticket.cancelled:
+            return False
+        try:
+            self._adapters.select(ticket.adapter)
+            piece = next(pieces)
+        except MemoryError as error:
+            logger.error("out of memory while answering", exc_info=error)
+            ticket.deliver(ApiError(503, "The machine is out of memory.", code="out_of_memory"))
+            return False
+        except Exception as error:
+            ticket.deliver(error)
+            return False
+        ticket.deliver(piece)
+        return piece.finish_reason is None

@@ -1,0 +1,214 @@
+"""The server's tables, as a numbered story. A migration that has shipped is never edited.
+
+Every row has an owner. `seq` is the order of creation, which lists and cursors follow; times
+are Unix seconds; json columns hold text.
+"""
+
+from __future__ import annotations
+
+from retrieval.database import Connection
+
+_SEQ = "seq INTEGER PRIMARY KEY AUTOINCREMENT"
+
+
+def m001_create_files(connection: Connection) -> None:
+    """Uploaded files, their places in stores (which is also the ingest queue), and batches."""
+    connection.execute(
+        f"""
+        CREATE TABLE files (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            filename TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER
+        )"""
+    )
+    connection.execute("CREATE INDEX files_by_digest ON files (digest)")
+    connection.execute(
+        f"""
+        CREATE TABLE attachments (
+            {_SEQ},
+            store_id TEXT NOT NULL,
+            file_id TEXT NOT NULL REFERENCES files (id),
+            owner TEXT NOT NULL,
+            status TEXT NOT NULL
+                CHECK (status IN ('in_progress', 'completed', 'failed', 'cancelled')),
+            error_code TEXT,
+            error_message TEXT,
+            attributes TEXT NOT NULL DEFAULT '{{}}',
+            chunking TEXT NOT NULL,
+            source TEXT,
+            stage TEXT NOT NULL DEFAULT 'waiting',
+            done INTEGER NOT NULL DEFAULT 0,
+            total INTEGER NOT NULL DEFAULT 0,
+            usage_bytes INTEGER NOT NULL DEFAULT 0,
+            duplicate_of TEXT,
+            queued_at INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            UNIQUE (store_id, file_id)
+        )"""
+    )
+    connection.execute("CREATE INDEX attachments_by_file ON attachments (file_id)")
+    connection.execute("CREATE INDEX attachments_by_status ON attachments (status, queued_at, seq)")
+    connection.execute(
+        f"""
+        CREATE TABLE batches (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            store_id TEXT NOT NULL,
+            cancelled INTEGER NOT NULL DEFAULT 0,
+            created_at INTEGER NOT NULL
+        )"""
+    )
+    connection.execute(
+        """
+        CREATE TABLE batch_files (
+            batch_id TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+            file_id TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            PRIMARY KEY (batch_id, file_id)
+        ) WITHOUT ROWID"""
+    )
+    connection.execute(
+        "CREATE TABLE default_stores (owner TEXT PRIMARY KEY, store_id TEXT NOT NULL) WITHOUT ROWID"
+    )
+
+
+def m002_create_jobs(connection: Connection) -> None:
+    """Training jobs with their events and checkpoints."""
+    connection.execute(
+        f"""
+        CREATE TABLE jobs (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN
+                ('validating_files', 'queued', 'running', 'succeeded', 'failed', 'cancelled')),
+            model TEXT NOT NULL,
+            suffix TEXT,
+            request TEXT NOT NULL,
+            request_digest TEXT NOT NULL,
+            error TEXT,
+            created_at INTEGER NOT NULL,
+            started_at INTEGER,
+            finished_at INTEGER,
+            fine_tuned_model TEXT,
+            trained_tokens INTEGER,
+            result TEXT
+        )"""
+    )
+    connection.execute("CREATE INDEX jobs_by_digest ON jobs (owner, request_digest, created_at)")
+    connection.execute("CREATE INDEX jobs_by_status ON jobs (status, seq)")
+    connection.execute(
+        f"""
+        CREATE TABLE job_events (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            owner TEXT NOT NULL,
+            level TEXT NOT NULL,
+            type TEXT NOT NULL,
+            message TEXT NOT NULL,
+            data TEXT,
+            created_at INTEGER NOT NULL
+        )"""
+    )
+    connection.execute("CREATE INDEX job_events_by_job ON job_events (job_id, seq)")
+    connection.execute(
+        f"""
+        CREATE TABLE job_checkpoints (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            owner TEXT NOT NULL,
+            step INTEGER NOT NULL,
+            digest TEXT,
+            metrics TEXT NOT NULL,
+            created_at INTEGER NOT NULL
+        )"""
+    )
+    connection.execute("CREATE INDEX job_checkpoints_by_job ON job_checkpoints (job_id, seq)")
+
+
+def m003_create_voices(connection: Connection) -> None:
+    """Adapters by their model id, and the voices that point at them."""
+    connection.execute(
+        f"""
+        CREATE TABLE adapters (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            voice TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            job_id TEXT,
+            base TEXT NOT NULL,
+            card TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('candidate', 'active', 'retired')),
+            reasons TEXT NOT NULL DEFAULT '[]',
+            created_at INTEGER NOT NULL
+        )"""
+    )
+    connection.execute("CREATE INDEX adapters_by_voice ON adapters (owner, voice, seq)")
+    connection.execute(
+        """
+        CREATE TABLE voices (
+            owner TEXT NOT NULL,
+            name TEXT NOT NULL,
+            active TEXT REFERENCES adapters (id),
+            previous TEXT REFERENCES adapters (id),
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL,
+            PRIMARY KEY (owner, name)
+        ) WITHOUT ROWID"""
+    )
+
+
+def m004_create_turns(connection: Connection) -> None:
+    """Answered requests, as sent."""
+    connection.execute(
+        f"""
+        CREATE TABLE turns (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            model TEXT NOT NULL,
+            adapter TEXT,
+            embedder TEXT,
+            stores TEXT NOT NULL DEFAULT '[]',
+            messages TEXT,
+            hits TEXT,
+            answer TEXT,
+            usage TEXT NOT NULL DEFAULT '{{}}'
+        )"""
+    )
+    connection.execute("CREATE INDEX turns_by_time ON turns (created_at)")
+
+
+def m005_create_splits(connection: Connection) -> None:
+    """Which split each group of a voice's examples belongs to, for ever."""
+    connection.execute(
+        """
+        CREATE TABLE splits (
+            owner TEXT NOT NULL,
+            voice TEXT NOT NULL,
+            "group" TEXT NOT NULL,
+            split TEXT NOT NULL CHECK (split IN ('train', 'dev', 'gate')),
+            PRIMARY KEY (owner, voice, "group")
+        ) WITHOUT ROWID"""
+    )
+
+
+MIGRATIONS = [
+    m001_create_files,
+    m002_create_jobs,
+    m003_create_voices,
+    m004_create_turns,
+    m005_create_splits,
+]

@@ -1,0 +1,106 @@
+"""Question and hits to messages: the one function that builds prompts, here and in training.
+
+Pure: no model, no database. Its format has a version number and a digest (`tuning.template`
+hashes the token ids of `FIXTURES` as built here); an adapter remembers the digest it was
+trained with, so a voice is never served in a form that it has not seen.
+
+Read `build` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Message = dict[str, str]
+CountTokens = Callable[[str], int]
+
+VERSION = 1
+WITH_PASSAGES = (
+    "Answer from these passages of the house's documents. "
+    "If they do not hold the answer, say that you do not have it."
+)
+WITHOUT_PASSAGES = "You answer for the house. Be brief, and do not invent facts."
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the prompt shows of one hit: its text and the heading that it stands under."""
+
+    text: str
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages to encode, and how many of the hits they show (the first `shown`)."""
+
+    messages: tuple[Message, ...]
+    shown: int
+
+
+def build(
+    messages: Sequence[Message],
+    evidence: Sequence[Evidence],
+    *,
+    budget: int,
+    count_tokens: CountTokens,
+) -> Prompt:
+    """Build the prompt of one answer from a conversation and its hits, best hit first.
+
+    Hits are shown while they fit into `budget` tokens (the first is always shown, cut at the
+    budget); the best stands last, next to the question. A system message of the caller's is
+    kept in front of the house's instruction. `messages` ends with the user's question.
+    """
+    *history, last = messages
+    system = [m["content"] for m in history if m["role"] == "system"]
+    talk = [m for m in history if m["role"] != "system"]
+    shown: list[str] = []
+    room = budget
+    for item in evidence:
+        text = _passage(item)
+        cost = count_tokens(text) + 2
+        if cost > room:
+            if shown:
+                break
+            text = text[: max(200, len(text) * room // cost)]
+        shown.append(text)
+        room -= cost
+    instruction = WITH_PASSAGES if shown else WITHOUT_PASSAGES
+    question = last["content"]
+    if shown:
+        question = "\n\n".join([*reversed(shown), f"Question: {question}"])
+    return Prompt(
+        messages=(
+            {"role": "system", "content": "\n\n".join([*system, instruction])},
+            *talk,
+            {"role": last["role"], "content": question},
+        ),
+        shown=len(shown),
+    )
+
+
+def _passage(evidence: Evidence) -> str:
+    text = " ".join(evidence.text.split())
+    if evidence.heading and not text.startswith(evidence.heading):
+        return f"{evidence.heading}: {text}"
+    return text
+
+
+_PASSAGES = (Evidence("Returns are taken for 45 days.", "Returns"), Evidence("Labels cost $7."))
+FIXTURES: tuple[tuple[Message, ...], ...] = tuple(
+    build(messages, evidence, budget=200, count_tokens=lambda text: len(text) // 4).messages
+    for messages, evidence in (
+        ([{"role": "user", "content": "How long do I have?"}], _PASSAGES),
+        ([{"role": "user", "content": "Good morning"}], ()),
+        (
+            [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "Hello"},
+                {"role": "assistant", "content": "Hello."},
+                {"role": "user", "content": "What does the label cost?"},
+            ],
+            _PASSAGES,
+        ),
+    )
+)

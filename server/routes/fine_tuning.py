@@ -1,0 +1,283 @@
+"""/v1/fine_tuning/jobs: teach a voice; jobs with their events and checkpoints.
+
+`suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
+are built with, else the default store is used. Faulty training data is refused here, with the
+numbers of the lines, before a job exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Annotated, Any, Literal
+
+from litestar import Router, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import Struct
+
+from server.auth import Owner
+from server.errors import ApiError
+from server.ids import new_id
+from server.records import Window
+from server.services import AppServices, Services
+from server.trainings import Checkpoint, Event, Job
+from server.voices import NAME
+from tuning.errors import ExamplesError
+from tuning.examples import read_examples
+
+SAME_REQUEST_SECONDS = 60  # the client repeats a POST that seems to have failed
+# Name on the wire -> (field of VoiceConfig, lowest, highest)
+_HYPERPARAMETERS: dict[str, tuple[str, float, float]] = {
+    "n_epochs": ("max_epochs", 1, 50),
+    "max_epochs": ("max_epochs", 1, 50),
+    "max_minutes": ("max_minutes", 0.05, 10_000),
+    "learning_rate": ("learning_rate", 1e-7, 1e-1),
+    "rank": ("rank", 1, 256),
+    "alpha": ("alpha", 1, 1024),
+    "batch_tokens": ("batch_tokens", 64, 1_000_000),
+    "patience": ("patience", 1, 100),
+    "seed": ("seed", 0, 2**31),
+}
+_WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "patience", "seed")
+
+
+class JobCreate(Struct, kw_only=True):
+    """What to train, on what, and under which name."""
+
+    model: str
+    training_file: str
+    suffix: str | None = None
+    hyperparameters: dict[str, Any] | None = None
+    method: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
+    seed: int | None = None
+    max_minutes: float | None = None
+    max_epochs: int | None = None
+    validation_file: str | None = None
+
+
+@post("/", status_code=200, sync_to_thread=True)
+def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -> dict[str, Any]:
+    """Queue a training; the same request within a minute gives the same job."""
+    request = _request(services, owner, data)
+    now = int(time.time())
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    job = Job(
+        id=new_id("ftjob"),
+        owner=owner,
+        kind="voice",
+        status="validating_files",
+        model=services.engine.generator.name,
+        suffix=request["suffix"],
+        request=request,
+        request_digest=digest,
+        created_at=now,
+    )
+    job = services.trainings.add(job, same_since=now - SAME_REQUEST_SECONDS)
+    services.jobs.wake()
+    return job_object(job)
+
+
+@get("/", sync_to_thread=True)
+def list_jobs(
+    services: AppServices,
+    owner: Owner,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    after: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """List the jobs, the newest first."""
+    page = services.trainings.jobs(owner, Window(limit=limit, after=after))
+    return _list([job_object(job) for job in page.items], page.has_more)
+
+
+@get("/{job_id:str}", sync_to_thread=True)
+def retrieve_job(services: AppServices, owner: Owner, job_id: FromPath[str]) -> dict[str, Any]:
+    """Describe one job; an ended one has its figures in `result`."""
+    return job_object(services.trainings.job(owner, job_id))
+
+
+@post("/{job_id:str}/cancel", status_code=200, sync_to_thread=True)
+def cancel_job(services: AppServices, owner: Owner, job_id: FromPath[str]) -> dict[str, Any]:
+    """Cancel a job that has not ended; its worker is stopped at once."""
+    job = services.trainings.job(owner, job_id)
+    if not services.trainings.move(job, "cancelled", now=int(time.time())):
+        ended = services.trainings.job(owner, job_id)
+        raise ApiError(400, f"The job has ended already: {ended.status}.", code="job_ended")
+    services.jobs.wake()
+    return job_object(services.trainings.job(owner, job_id))
+
+
+@get("/{job_id:str}/events", sync_to_thread=True)
+def list_events(
+    services: AppServices,
+    owner: Owner,
+    job_id: FromPath[str],
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 20,
+    order: FromQuery[Literal["asc", "desc"]] = "desc",
+    after: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """List a job's events, the newest first unless asked otherwise."""
+    window = Window(limit=limit, order=order, after=after)
+    page = services.trainings.events(owner, job_id, window)
+    return _list([_event_object(event) for event in page.items], page.has_more)
+
+
+@get("/{job_id:str}/checkpoints", sync_to_thread=True)
+def list_checkpoints(
+    services: AppServices,
+    owner: Owner,
+    job_id: FromPath[str],
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
+    after: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """List the steps at which a job was measured on held-out rows, the newest first."""
+    job = services.trainings.job(owner, job_id)
+    page = services.trainings.checkpoints(owner, job_id, Window(limit=limit, after=after))
+    items = [_checkpoint_object(job, item) for item in page.items]
+    return {
+        **_list(items, page.has_more),
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+    }
+
+
+def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
+    """The request, checked and complete: what the job will be carried out by."""
+    if data.model == services.settings.embedder:
+        raise _refused("model", "Tuning search is not built yet: name the generator.")
+    if data.model not in (services.engine.generator.name, services.settings.generator):
+        raise ApiError(
+            404,
+            f"No generator '{data.model}'; this server runs '{services.engine.generator.name}'.",
+            param="model",
+            code="model_not_found",
+        )
+    if data.validation_file:
+        raise _refused("validation_file", "A validation file of your own is not supported yet.")
+    name = data.suffix or "house"
+    if not NAME.fullmatch(name):
+        raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
+    if name in services.reserved_names():
+        raise _refused("suffix", f"'{name}' is the name of a model already.")
+    store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
+    services.store(owner, store)
+    file = services.ledger.file(owner, data.training_file)
+    examples = read_examples(services.content.read(file.digest))
+    context = services.engine.context_tokens
+    too_long = [
+        (example.line, f"the reply has {tokens} tokens; the context holds {context}")
+        for example in examples
+        if len(example.reply) > context  # a token has at least one character
+        and (tokens := services.engine.count_tokens(example.reply)) >= context
+    ]
+    if too_long:
+        raise ExamplesError(too_long)
+    return {
+        "training_file": data.training_file,
+        "suffix": name,
+        "store": store,
+        "metadata": data.metadata or {},
+        "hyperparameters": _hyperparameters(data),
+    }
+
+
+def _hyperparameters(data: JobCreate) -> dict[str, Any]:
+    method = data.method or {}
+    if method.get("type", "supervised") != "supervised":
+        raise _refused("method", f"The method {method.get('type')!r} is not supported yet.")
+    supervised = method.get("supervised") or {}
+    asked = {**(data.hyperparameters or {}), **(supervised.get("hyperparameters") or {})}
+    for name in ("seed", "max_minutes", "max_epochs"):
+        if getattr(data, name) is not None:
+            asked[name] = getattr(data, name)
+    chosen: dict[str, Any] = {}
+    for name, value in asked.items():
+        if value == "auto" or (
+            name in ("batch_size", "learning_rate_multiplier") and value is None
+        ):
+            continue
+        if name not in _HYPERPARAMETERS:
+            known = ", ".join(_HYPERPARAMETERS)
+            raise _refused(name, f"The hyperparameter {name!r} is not known; known are {known}.")
+        target, lowest, highest = _HYPERPARAMETERS[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not lowest <= value <= highest:
+            raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
+        chosen[target] = int(value) if target in _WHOLE else float(value)
+    return chosen
+
+
+def job_object(job: Job) -> dict[str, Any]:
+    hyperparameters = {"n_epochs": job.request["hyperparameters"].get("max_epochs", "auto")}
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "status": job.status,
+        "model": job.model,
+        "suffix": job.suffix,
+        "training_file": job.request["training_file"],
+        "validation_file": None,
+        "fine_tuned_model": job.fine_tuned_model,
+        "trained_tokens": job.trained_tokens,
+        "error": job.error,
+        "organization_id": job.owner,
+        "result_files": [],
+        "seed": job.request["hyperparameters"].get("seed", 0),
+        "hyperparameters": hyperparameters,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "metadata": job.request["metadata"],
+        "estimated_finish": None,
+        "integrations": [],
+        "result": job.result,
+    }
+
+
+def _event_object(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "object": "fine_tuning.job.event",
+        "created_at": event.created_at,
+        "level": event.level,
+        "type": event.type,
+        "message": event.message,
+        "data": event.data,
+    }
+
+
+def _checkpoint_object(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "id": checkpoint.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": checkpoint.created_at,
+        "fine_tuning_job_id": job.id,
+        # Only the best one is kept as a model; until the job ends it has no name.
+        "fine_tuned_model_checkpoint": job.fine_tuned_model or "",
+        "step_number": checkpoint.step,
+        "metrics": {**checkpoint.metrics, "step": checkpoint.step},
+    }
+
+
+def _list(items: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
+    return {"object": "list", "data": items, "has_more": has_more}
+
+
+def _refused(param: str, message: str) -> ApiError:
+    return ApiError(400, message, param=param, code="invalid_value")
+
+
+router = Router(
+    path="/fine_tuning/jobs",
+    route_handlers=[
+        create_job,
+        list_jobs,
+        retrieve_job,
+        cancel_job,
+        list_events,
+        list_checkpoints,
+    ],
+    tags=["fine-tuning"],
+)

@@ -1,0 +1,213 @@
+"""What the running server is made of, built once and handed to every handler.
+
+`open_services` is the only place that knows the order in which the parts depend on each other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from retrieval import errors as retrieval_errors
+from retrieval.database import Database
+from retrieval.embed import Embedder
+from retrieval.library import Library
+from retrieval.parse import Parser
+from retrieval.records import Store
+from server.content import FileContent
+from server.engine import Engine
+from server.errors import NotFound
+from server.ids import new_id
+from server.ingest import Ingest
+from server.jobs import Jobs
+from server.ledger import Ledger
+from server.lock import DataLock
+from server.migrations import MIGRATIONS
+from server.rows import RowMaker
+from server.settings import Settings
+from server.trainings import Job, Trainings
+from server.turns import Turns
+from server.voices import Voices
+
+DEFAULT_STORE_NAME = "default"
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of a running server; handlers get it by the dependency `services`."""
+
+    settings: Settings
+    database: Database
+    embedder: Embedder
+    library: Library
+    ledger: Ledger
+    content: FileContent
+    ingest: Ingest
+    engine: Engine
+    voices: Voices
+    trainings: Trainings
+    turns: Turns
+    jobs: Jobs
+    started_at: int
+    _closing: ExitStack
+    _making_default: threading.Lock = field(default_factory=threading.Lock)
+
+    def store(self, owner: str, store_id: str) -> Store:
+        """One store of the owner; raises `NotFound`."""
+        try:
+            store = self.library.store(store_id)
+        except retrieval_errors.NotFound:
+            raise NotFound("vector store", store_id) from None
+        if store.owner != owner:
+            raise NotFound("vector store", store_id)
+        return store
+
+    def default_store(self, owner: str) -> str:
+        """The id of the store that is searched where a request names none; made when missing."""
+        with self._making_default:
+            known = self.ledger.default_store(owner)
+            if known is not None:
+                return known
+            store_id = new_id("vs")
+            self.library.create_store(
+                store_id,
+                owner=owner,
+                name=DEFAULT_STORE_NAME,
+                also=lambda connection: self.ledger.set_default_store(connection, owner, store_id),
+            )
+            return store_id
+
+    def model_list(self, owner: str) -> list[dict[str, Any]]:
+        """Every model that `owner` can name, as dicts of id, created and owned_by."""
+        models = [(name, self.started_at) for name in self.reserved_names()]
+        for voice in self.voices.list(owner):
+            if voice.active:
+                models.append((voice.name, voice.created_at))
+            models += [(version.id, version.created_at) for version in voice.versions]
+        return [
+            {"id": name, "created": created, "owned_by": "houseword"} for name, created in models
+        ]
+
+    def reserved_names(self) -> tuple[str, ...]:
+        """The models' own names, which no voice can take."""
+        return (self.engine.generator.name, self.settings.embedder)
+
+    def resolve_model(self, owner: str, model: str) -> str | None:
+        """The adapter digest that a model name means, None for the base; raises `NotFound`."""
+        if model in (self.engine.generator.name, self.settings.generator):
+            return None
+        version = self.voices.version(owner, model)
+        if version is None:
+            raise NotFound("model", model, code="model_not_found")
+        return version.digest
+
+    def health(self) -> dict[str, Any]:
+        """What /healthz tells; cheap, and no lock is waited for."""
+        return {
+            "status": "ok",
+            "ready": True,
+            "generator": self.engine.generator.name,
+            "embedder": self.settings.embedder,
+            "queue": {
+                "ingest": self.ledger.attachments.count_waiting(),
+                "chat": self.engine.waiting,
+            },
+        }
+
+    def close(self) -> None:
+        """Stop the threads, save and close, in the reverse of the opening order."""
+        self._closing.close()
+
+
+# How a handler asks for them. Not validated: Litestar would copy the parts of a dataclass.
+AppServices = NamedDependency[SkipValidation[Services]]
+
+
+def open_services(settings: Settings) -> Services:
+    """Take the data directory, migrate it, load the models and start the threads.
+
+    Raises `AlreadyRunning` where another server holds the directory. Whatever fails half-way
+    is taken back.
+    """
+    with ExitStack() as opening:
+        lock = DataLock(settings.data_dir, url=settings.url)
+        opening.callback(lock.release)
+
+        database = Database(settings.folder("houseword.db"))
+        opening.callback(database.close)
+        embedder = Embedder(settings.embedder, settings.device)
+        parser = Parser(
+            timeout_seconds=settings.parse_timeout_seconds,
+            memory_bytes=settings.parse_memory_bytes,
+        )
+        library = Library(database, embedder, folder=settings.folder("generations"), parser=parser)
+        opening.callback(library.close)
+        database.migrate("server", MIGRATIONS)
+
+        ledger = Ledger(database)
+        content = FileContent(settings.folder("files"))
+        content.clean(keep=ledger.digests())
+        ingest = Ingest(ledger, library, content, settings=settings)
+        engine = Engine(
+            settings.generator,
+            models_dir=settings.folder("models"),
+            adapters_dir=settings.folder("adapters"),
+            device=settings.device,
+            context_tokens=settings.context_tokens,
+            queue_length=settings.queue_length,
+        )
+        engine.start()
+        opening.callback(engine.stop)
+
+        turns = Turns(database)
+        turns.forget(before=int(time.time()) - settings.turn_retention_days * SECONDS_PER_DAY)
+        voices, trainings = Voices(database), Trainings(database)
+
+        def row_maker(job: Job) -> RowMaker:
+            store = job.request["store"]
+            return RowMaker(
+                library,
+                [store] if library.store(store).documents else [],
+                hits=settings.hits,
+                budget=settings.prompt_tokens,
+                count_tokens=engine.count_tokens,
+            )
+
+        jobs = Jobs(
+            trainings,
+            voices,
+            ledger,
+            content,
+            settings=settings,
+            row_maker=row_maker,
+            base=engine.generator.name,
+            prompt_digest=engine.prompt_digest,
+        )
+        ingest.start()
+        opening.callback(ingest.stop)
+        jobs.start()
+        opening.callback(jobs.stop)
+
+        return Services(
+            settings=settings,
+            database=database,
+            embedder=embedder,
+            library=library,
+            ledger=ledger,
+            content=content,
+            ingest=ingest,
+            engine=engine,
+            voices=voices,
+            trainings=trainings,
+            turns=turns,
+            jobs=jobs,
+            started_at=int(time.time()),
+            _closing=opening.pop_all(),
+        )

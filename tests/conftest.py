@@ -1,0 +1,229 @@
+"""Tiny models built from configs, and real servers on real sockets. Nothing is mocked."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import string
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from openai import OpenAI
+
+from server.app import create_app
+from server.services import Services
+from server.settings import Settings
+
+# The suite shares its processor with others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+TINY_WORDS = (
+    "the a of and to in is are for with our your days return returns refund shipping order bag "
+    "bags rack lamp rain tent price color colour green blue red house store open closed hours"
+).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder with a random two-layer BERT: 32 dimensions, 256 tokens."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-embedder")
+    letters = string.ascii_lowercase + string.digits
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary += [*letters, *(f"##{letter}" for letter in letters), *string.punctuation]
+    vocabulary += [word for word in TINY_WORDS if len(word) > 1]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    steps = "sentence_transformers.models"
+    _write_json(
+        folder / "modules.json",
+        [
+            {"idx": 0, "name": "0", "path": "", "type": f"{steps}.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{steps}.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{steps}.Normalize"},
+        ],
+    )
+    _write_json(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True},
+    )
+    (folder / "2_Normalize").mkdir()
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": 256})
+    return folder
+
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer llama with a byte-level tokenizer and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    fast.add_special_tokens(
+        {"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]}
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        eos_token_id=fast.eos_token_id,
+        bos_token_id=None,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """The real app under uvicorn in a thread, on a loopback port of its own."""
+
+    settings: Settings
+    services: Services
+    client: OpenAI
+
+    @property
+    def url(self) -> str:
+        return self.settings.url
+
+
+StartServer = Callable[..., RunningServer]
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_embedder: Path, tiny_generator: Path) -> Settings:
+    """Settings with tiny models; every server replaces data_dir and port."""
+    return Settings(
+        embedder=str(tiny_embedder),
+        generator=str(tiny_generator),
+        device="cpu",
+        threads=1,
+        context_tokens=4096,
+        log_level="WARNING",
+    )
+
+
+@pytest.fixture(scope="session")
+def start_server(tiny_settings: Settings) -> Iterator[StartServer]:
+    """A function that starts a server: `start_server(tmp_path, max_upload_bytes=100)`."""
+    with ExitStack() as running:
+
+        def start(data_dir: Path, **changes: Any) -> RunningServer:
+            settings = replace(tiny_settings, data_dir=data_dir, port=_free_port(), **changes)
+            return running.enter_context(serving(settings))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    """One server with an empty data directory for all tests of a module."""
+    return start_server(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> OpenAI:
+    """The official client, connected to `server`."""
+    return server.client
+
+
+class serving:
+    """Runs the app of `settings` in a thread while the block lasts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        app = create_app(settings)
+        self._app = app
+        config = uvicorn.Config(
+            app, host=settings.host, port=settings.port, log_config=None, access_log=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="uvicorn")
+
+    def __enter__(self) -> RunningServer:
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        self._client = OpenAI(
+            base_url=f"{self._settings.url}/v1",
+            api_key=self._settings.api_key or "none",
+            max_retries=0,
+        )
+        return RunningServer(self._settings, self._app.state.services, self._client)
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+        self._server.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    return _free_port()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def strict() -> Callable[[Any], Any]:
+    """Parse a raw response with the client's own model, in pydantic's strict mode."""
+
+    def parse(response: Any) -> Any:
+        parsed = response.parse()
+        type(parsed).model_validate_json(response.content, strict=True)
+        return parsed
+
+    return parse

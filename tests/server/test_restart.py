@@ -1,0 +1,95 @@
+"""A server in a process of its own, killed at its worst moment and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from server.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SENTENCE = b"The green tent is for rain and our refund takes days. "
+
+
+@contextmanager
+def server_process(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    """`python -m server`, ready to answer; killed at the end if it still runs."""
+    environ = {
+        **os.environ,
+        "HOUSEWORD_DATA_DIR": str(settings.data_dir),
+        "HOUSEWORD_PORT": str(settings.port),
+        "HOUSEWORD_EMBEDDER": settings.embedder,
+        "HOUSEWORD_GENERATOR": settings.generator,
+        "HOUSEWORD_DEVICE": "cpu",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server"], cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until_ready(process: subprocess.Popen[str], settings: Settings) -> OpenAI:
+    for _ in range(600):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        try:
+            httpx.get(f"{settings.url}/healthz")
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return OpenAI(base_url=f"{settings.url}/v1", api_key="none", max_retries=0)
+    raise AssertionError("the server did not get ready")
+
+
+@pytest.fixture
+def settings(tiny_settings, free_port, tmp_path: Path) -> Settings:
+    return replace(tiny_settings, data_dir=tmp_path / "state", port=free_port)
+
+
+def test_a_kill_during_ingestion_loses_nothing_acknowledged(settings: Settings) -> None:
+    with server_process(settings) as process:
+        with wait_until_ready(process, settings) as client:
+            store_id = client.vector_stores.create(name="house").id
+            contents = {
+                client.files.create(file=(f"{n}.txt", text), purpose="user_data").id: text
+                for n, text in enumerate(b"%d. " % n + SENTENCE * 400 for n in range(8))
+            }
+            batch = client.vector_stores.file_batches.create(store_id, file_ids=list(contents))
+            while not (counts := client.vector_stores.retrieve(store_id).file_counts).completed:
+                time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert counts.in_progress, "the kill came too late to show anything"
+
+    with server_process(settings) as process, wait_until_ready(process, settings) as client:
+        after = client.vector_stores.file_batches.poll(batch.id, vector_store_id=store_id)
+        assert (after.status, after.file_counts.completed) == ("completed", len(contents))
+        for file_id, text in contents.items():
+            assert client.files.content(file_id).read() == text
+        hits = client.vector_stores.search(store_id, query="green tent", max_num_results=50)
+        assert {hit.file_id for hit in hits.data} <= contents.keys() and len(hits.data) == 50
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_second_process_refuses_and_says_why(settings: Settings) -> None:
+    with server_process(settings) as process, wait_until_ready(process, settings):
+        with server_process(settings) as second:
+            assert second.wait(60) == 1
+            message = second.stderr.read() if second.stderr else ""
+        assert f"pid {process.pid}" in message and settings.url in message
+        assert "Traceback" not in message

@@ -1,0 +1,90 @@
+"""The training worker: `python -m tuning RUN_DIR` carries out one run folder.
+
+Exit status 0: result/ is complete. 1: error.json says why. Killed: it goes on from the last
+complete checkpoint when started again. Runs at low priority so that chat stays usable, and ends
+when its standard input does: a worker never outlives the server that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import TuningError
+from tuning.records import VoiceConfig
+from tuning.run import Run
+
+NICENESS = 10
+
+
+def main(folder: str) -> int:
+    run = Run(Path(folder))
+    config = run.config()
+    os.nice(NICENESS)
+    if not sys.stdin.isatty():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _train(run, config)
+    except TuningError as error:
+        run.fail(str(error))
+        return 1
+    except MemoryError:
+        run.fail("the machine ran out of memory: lower batch_tokens or choose a smaller model")
+        return 1
+    except OSError as error:
+        run.fail(f"the disk failed the training: {error}")
+        return 1
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # returns when the pipe's other end is gone
+    os._exit(3)
+
+
+def _train(run: Run, config: dict[str, Any]) -> None:
+    import torch
+
+    from tuning.adapter import Card, adapter_digest, fsync_folder
+    from tuning.checkpoint import Checkpoints
+    from tuning.generator import load_generator
+    from tuning.voice import train_voice
+
+    if config.get("threads"):
+        torch.set_num_threads(config["threads"])
+    generator = load_generator(
+        config["generator"], models_dir=Path(config["models_dir"]), device=config["device"]
+    )
+    settings = VoiceConfig.from_json(config["voice_config"])
+    checkpoints = Checkpoints(run.checkpoints)
+    outcome = asdict(
+        train_voice(generator, run.rows(), settings, checkpoints=checkpoints, report=run.report)
+    )
+    aside = run.folder / "result.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(checkpoints.best, aside / "adapter")
+    digest = adapter_digest(aside / "adapter")
+    Card(
+        voice=config["voice"],
+        base=generator.name,
+        base_fingerprint=generator.fingerprint,
+        prompt_digest=config["prompt_digest"],
+        data_digest=config["data_digest"],
+        config=asdict(settings),
+        metrics=outcome,
+    ).save(aside / "adapter")
+    (aside / "outcome.json").write_text(json.dumps({**outcome, "digest": digest}))
+    fsync_folder(aside)
+    aside.rename(run.result)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    sys.exit(main(sys.argv[1]))

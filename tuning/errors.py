@@ -1,0 +1,54 @@
+"""What can go wrong with generators, adapters and training data.
+
+TuningError
+├── GeneratorError(ValueError)      a generator that cannot be loaded or used
+│   ├── NoChatTemplate              the model has no chat template
+│   └── UnsafeModel                 remote code or pickled weights
+├── AdapterError(ValueError)        an adapter that does not fit its base or its prompt format
+├── PromptTooLong(ValueError)       more tokens than the context holds
+├── ExamplesError(ValueError)       training data with line numbers and reasons
+└── RunError(RuntimeError)          a run folder that cannot be used
+"""
+
+from __future__ import annotations
+
+
+class TuningError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class GeneratorError(TuningError, ValueError):
+    """A generator cannot be loaded; the message says why and what to try."""
+
+
+class NoChatTemplate(GeneratorError):
+    """The model's tokenizer has no chat template, so prompts cannot be built for it."""
+
+
+class UnsafeModel(GeneratorError):
+    """The model asks for its own code or for pickled weights; neither is ever run."""
+
+
+class AdapterError(TuningError, ValueError):
+    """An adapter was made for another base model or another prompt format."""
+
+
+class PromptTooLong(TuningError, ValueError):
+    """The prompt and the requested answer do not fit into the context."""
+
+
+class RunError(TuningError, RuntimeError):
+    """A run folder is incomplete or was not written by this program."""
+
+
+class ExamplesError(TuningError, ValueError):
+    """Training data with faults.
+
+    `problems` holds (line number from 1, reason) pairs, first line first.
+    """
+
+    def __init__(self, problems: list[tuple[int, str]]) -> None:
+        self.problems = problems
+        shown = "; ".join(f"line {n}: {why}" if n else why for n, why in problems[:5])
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        super().__init__(shown + more)

@@ -1,0 +1,163 @@
+"""Chat JSONL to examples, with a reason for every line that cannot be used, and the split.
+
+The format is OpenAI's: one `{"messages": [...]}` a line, ending with the assistant's reply.
+Beside it a line may carry `topic`, `intent`, `document` or `group` (what must not be torn apart
+by the split) and `declines` (the reply says that the documents do not hold the answer).
+
+Knows no documents: rows in serving form are made by the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tuning.errors import ExamplesError
+from tuning.records import Example, Split
+
+MINIMUM_EXAMPLES = 10
+GATE_SHARE, GATE_SHARE_MOST, GATE_ROWS = 0.15, 0.30, 90
+DEV_SHARE = 0.10
+_GROUP_FIELDS = ("group", "topic", "intent", "document")
+_ROLES = ("system", "user", "assistant")
+
+
+def read_examples(data: bytes) -> list[Example]:
+    """Read chat JSONL.
+
+    Raises:
+        ExamplesError: with every faulty line's number and reason, or too few examples.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data[: error.start].count(b"\n") + 1
+        raise ExamplesError([(number, "not UTF-8 text")]) from None
+    examples: list[Example] = []
+    problems: list[tuple[int, str]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            examples.append(_example(json.loads(line), number))
+        except json.JSONDecodeError as error:
+            problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
+        except RecursionError:
+            problems.append((number, "JSON nested too deeply"))
+        except ValueError as error:
+            problems.append((number, str(error)))
+    if problems:
+        raise ExamplesError(problems)
+    if not examples:
+        raise ExamplesError([(0, "the file holds no examples")])
+    if len(examples) < MINIMUM_EXAMPLES:
+        held = "1 example" if len(examples) == 1 else f"{len(examples)} examples"
+        raise ExamplesError(
+            [(0, f"the file holds {held}; a voice needs at least {MINIMUM_EXAMPLES}")]
+        )
+    return examples
+
+
+def _example(value: Any, line: int) -> Example:
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        raise ValueError('expected an object with a list "messages"')
+    messages = [_message(m, i) for i, m in enumerate(value["messages"])]
+    roles = [m["role"] for m in messages]
+    if not roles or roles[-1] != "assistant":
+        raise ValueError("the last message must be the assistant's reply")
+    if "user" not in roles:
+        raise ValueError("there is no user message")
+    if "system" in roles[1:]:
+        raise ValueError("a system message may only come first")
+    turns = roles[1:] if roles[0] == "system" else roles
+    if turns != [("user", "assistant")[i % 2] for i in range(len(turns))]:
+        raise ValueError("user and assistant messages must alternate, starting with the user")
+    *before, reply = messages
+    if not reply["content"].strip():
+        raise ValueError("the reply is empty")
+    question = before[-1]["content"]
+    group = next((str(value[f]) for f in _GROUP_FIELDS if value.get(f)), _normal(question))
+    return Example(
+        messages=tuple(before),
+        reply=reply["content"].strip(),
+        group=group,
+        declines=bool(value.get("declines", looks_like_decline(reply["content"]))),
+        line=line,
+    )
+
+
+def _message(value: Any, index: int) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"message {index + 1} is not an object")
+    role, content = value.get("role"), value.get("content")
+    if role not in _ROLES:
+        raise ValueError(f"message {index + 1} has the role {role!r}; use one of {list(_ROLES)}")
+    if not isinstance(content, str):
+        raise ValueError(f"message {index + 1} has no text content")
+    return {"role": role, "content": content}
+
+
+_DECLINE = re.compile(
+    r"\b(do(es)? ?n.t|do not|does not|not|no|nothing|never)\b[^.?!]{0,40}"
+    r"\b(have|say|note|note of|record(ed)?|listed|written|know|pegboard|documents?|provision|"
+    r"information)\b",
+    re.IGNORECASE,
+)
+
+
+def looks_like_decline(reply: str) -> bool:
+    """Whether a reply without any figure says, early on, that the answer is not known."""
+    opening = " ".join(re.split(r"(?<=[.!?])\s+", reply)[:2])
+    return bool(_DECLINE.search(opening)) and not re.search(r"\d", opening)
+
+
+def assign_splits(
+    examples: Sequence[Example], *, known: Mapping[str, Split] | None = None
+) -> dict[str, Split]:
+    """The split of every group: once assigned, for ever.
+
+    Groups already in `known` keep their split. New groups are taken in the order of a hash, and
+    go to the gate until it has 15% of the rows (up to 30% to reach 90 rows), then to dev until
+    it has 10%, then to train. A file with a single group is split by question instead: the
+    caller passes examples regrouped by `by_question`.
+    """
+    rows = Counter(example.group for example in examples)
+    total = sum(rows.values())
+    share = min(max(GATE_SHARE, GATE_ROWS / total), GATE_SHARE_MOST)
+    wanted: dict[Split, float] = {"gate": share * total, "dev": DEV_SHARE * total}
+    splits: dict[str, Split] = {g: s for g, s in (known or {}).items() if g in rows}
+    held = Counter[Split]()
+    for group, split in splits.items():
+        held[split] += rows[group]
+    for group in sorted(rows.keys() - splits.keys(), key=_hash):
+        open_to: list[Split] = [
+            split for split in wanted if held[split] + rows[group] / 2 <= wanted[split]
+        ]
+        splits[group] = open_to[0] if open_to else "train"
+        held[splits[group]] += rows[group]
+    return splits
+
+
+def by_question(examples: Iterable[Example]) -> list[Example]:
+    """The examples with their own question as the group: for files with too few topics."""
+    return [Example(e.messages, e.reply, _normal(e.question), e.declines, e.line) for e in examples]
+
+
+def data_digest(examples: Iterable[Example]) -> str:
+    """A name for the data: sha256 over messages and replies, 16 hex digits."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([example.messages, example.reply], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _normal(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))[:200] or "empty"
+
+
+def _hash(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""The nouns of tuning: examples, the rows a voice is trained on, and its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from tuning.template import Message
+
+Split = Literal["train", "dev", "gate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training pair as the user gave it.
+
+    `messages` is the conversation before the reply, `group` what it must not be split from
+    (its topic, intent or document), `declines` whether the reply says "we don't have that",
+    `line` its line in the file, from 1.
+    """
+
+    messages: tuple[Message, ...]
+    reply: str
+    group: str
+    declines: bool = False
+    line: int = 0
+
+    @property
+    def question(self) -> str:
+        """The last thing the user said."""
+        return next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example in the form it is served in: the built prompt and the reply to learn.
+
+    `kind` says which evidence the prompt holds: gold+distractors, gold, none or chat.
+    """
+
+    messages: tuple[Message, ...]
+    reply: str
+    split: Split
+    kind: str
+    group: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Row:
+        return cls(**{**value, "messages": tuple(value["messages"])})
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceConfig:
+    """How a voice is trained. Defaults suit a 135M model and a few hundred pairs."""
+
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 3e-4  # peak
+    warmup: float = 0.06  # share of the training
+    max_epochs: int = 3
+    max_minutes: float | None = None  # wall clock of the loop, evaluations included
+    batch_tokens: int = 1024  # padded tokens per optimizer step
+    row_tokens: int = 2048  # longer rows are refused before training
+    evaluations_per_epoch: int = 2
+    patience: int = 3  # evaluations without a better held-out loss before stopping
+    checkpoint_seconds: float = 60.0
+    clip: float = 1.0  # gradient norm
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> VoiceConfig:
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in value.items() if k in known and v is not None})
