@@ -21,8 +21,9 @@ from statistics import fmean
 
 from retrieval.database import Database
 from retrieval.embed import Embedder
-from retrieval.library import DEFAULT_LEXICAL_WEIGHT, MAX_HITS, Library
+from retrieval.library import Library
 from retrieval.measure import hit, ndcg
+from retrieval.search import DEFAULT_LEXICAL_WEIGHT, MAX_HITS
 
 Judged = list[tuple[str, dict[str, float]]]  # (question, relevant documents)
 Files = list[tuple[str, bytes]]  # (document id, content)

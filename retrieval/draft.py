@@ -1,16 +1,23 @@
-"""A passage on its way into a store: its words, what stands around them, and its vectors."""
+"""A document on its way into a store: drafts of its passages, and the transaction's part.
+
+It knows the rows but opens no transaction and no index: that is `library.py`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import passages, store
+from retrieval.database import Connection
+from retrieval.errors import Conflict
 from retrieval.passages import embedded_text
-from retrieval.records import Document, Passage, Text
+from retrieval.records import Added, Document, Passage, Text
 from retrieval.split import Span
 
 
@@ -58,3 +65,64 @@ class Draft:
 
 
 Drafted = tuple[Draft, NDArray[np.float32]]  # a draft and its rows, one for each window
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a transaction did: passage ids that went, and (id, rows) that came."""
+
+    added: Added
+    removed_ids: Sequence[int] = ()
+    rows: Sequence[tuple[int, NDArray[np.float32]]] = ()
+
+
+def find_duplicate(connection: Connection, wanted: Document) -> Added | None:
+    """Say which document of the store is the same (source, content, attributes), or None.
+
+    Raises `Conflict` if the id of `wanted` is taken by a document with other content.
+    """
+    taken = store.find_document(connection, wanted.store_id, wanted.id)
+    if taken is not None and taken.digest != wanted.digest:
+        raise Conflict(f"document {wanted.id!r} is in this store already, with other content")
+    same = taken or store.find_same_document(connection, wanted)
+    if same is None:
+        return None
+    return Added(
+        outcome="skipped",
+        passages=passages.count_passages(connection, same.store_id, same.id),
+        characters=same.characters,
+        duplicate_of=None if same.id == wanted.id else same.id,
+    )
+
+
+def keep(
+    connection: Connection,
+    document: Document,
+    text: str,
+    drafted: Sequence[Drafted],
+    *,
+    fingerprint: str,
+) -> Kept:
+    """Write a document with its passages and vectors, in place of its source's old one."""
+    old = store.find_document_by_source(connection, document.store_id, document.source)
+    removed: list[int] = []
+    if old is not None:
+        removed = store.delete_document(connection, old.store_id, old.id) or []
+    store.insert_document(connection, document, text)
+    rows = []
+    for index, (draft, vectors) in enumerate(drafted):
+        passage_id = passages.insert_passage(
+            connection,
+            draft.passage(document, index),
+            context=draft.context,
+            digest=draft.digest,
+        )
+        passages.insert_vectors(connection, passage_id, fingerprint, vectors)
+        rows.append((passage_id, vectors))
+    added = Added(
+        outcome="added" if old is None else "replaced",
+        passages=len(drafted),
+        characters=document.characters,
+        replaced=None if old is None else old.id,
+    )
+    return Kept(added=added, removed_ids=removed, rows=rows)

@@ -159,19 +159,23 @@ class Embedder:
 
 
 class _Turn:
-    """A lock that those who come `first` get before all others that wait."""
+    """A lock that queries get before passages, but not for ever: every ninth turn is theirs."""
+
+    MOST_OVERTAKES = 8
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = False
-        self._first_waiting = 0
+        self._waiting = {True: 0, False: 0}  # queries, passages
+        self._overtakes = 0
 
     @contextmanager
     def take(self, *, first: bool) -> Iterator[None]:
         with self._changed:
-            self._first_waiting += first
-            self._changed.wait_for(lambda: not self._taken and (first or not self._first_waiting))
-            self._first_waiting -= first
+            self._waiting[first] += 1
+            self._changed.wait_for(lambda: not self._taken and self._may_go(first))
+            self._waiting[first] -= 1
+            self._overtakes = self._overtakes + 1 if first and self._waiting[False] else 0
             self._taken = True
         try:
             yield
@@ -179,6 +183,12 @@ class _Turn:
             with self._changed:
                 self._taken = False
                 self._changed.notify_all()
+
+    def _may_go(self, first: bool) -> bool:
+        passages_turn = self._overtakes >= self.MOST_OVERTAKES
+        if first:
+            return not (passages_turn and self._waiting[False])
+        return passages_turn or not self._waiting[True]
 
 
 def _find_folder(name: str) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval.errors import FilterError
+from retrieval.errors import FilterError, InvalidAttributes
 from retrieval.records import Attributes, AttributeValue
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -99,6 +99,14 @@ def check_value(value: Any) -> str | None:
             return "text must be valid Unicode (it holds half of a surrogate pair)"
         return None
     return None if isinstance(value, int | float) else "must be a string, a number or a boolean"
+
+
+def checked_attributes(attributes: Attributes) -> dict[str, AttributeValue]:
+    """Return the attributes as a dictionary; `InvalidAttributes` names what cannot be kept."""
+    for key, value in attributes.items():
+        if reason := check_value(key) or check_value(value):
+            raise InvalidAttributes(f"attribute {key!r:.80}: {reason}")
+    return dict(attributes)
 
 
 def _kind(value: object) -> str:

@@ -105,17 +105,28 @@ def _decoded(data: bytes) -> str | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(data[:1_000_000]).best()
-        if best is None:
+        likely = _likely_encoding(data[:1_000_000])
+        if likely is None:
             return None
-        text = data.decode(best.encoding, errors="replace")
+        text = data.decode(likely, errors="replace")
     strange = sum(
         unicodedata.category(letter) in ("Cc", "Cn", "Co") and letter not in "\n\r\t\f\v"
         for letter in text[:100_000]
     )
     return None if strange > _MAX_STRANGE_SHARE * min(len(text), 100_000) else text
+
+
+def _likely_encoding(data: bytes) -> str | None:
+    """The most likely encoding; of several that fit as well, the one that is by far commonest."""
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(data)
+    best = matches.best()
+    if best is None:
+        return None
+    equal = [match.encoding for match in matches if match.chaos <= best.chaos]
+    western = best.encoding.startswith(("cp125", "latin", "iso8859", "mac"))
+    return "cp1252" if western and "cp1252" in equal else best.encoding
 
 
 def read_csv(data: bytes) -> Text:

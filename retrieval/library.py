@@ -8,63 +8,28 @@ HTTP, queues or answers.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from retrieval import passages, store
 from retrieval.database import Connection, Database
-from retrieval.draft import Draft, Drafted
-from retrieval.errors import Cancelled, Conflict, InvalidAttributes, NotFound
-from retrieval.filter import Filter, check_value
-from retrieval.fuse import fuse
+from retrieval.draft import Draft, Drafted, Kept, find_duplicate, keep
+from retrieval.errors import Cancelled, NotFound
+from retrieval.filter import Filter, checked_attributes
 from retrieval.generations import Generations
 from retrieval.migrations import MIGRATIONS
 from retrieval.parse import Parser
-from retrieval.records import (
-    Added,
-    Attributes,
-    AttributeValue,
-    Document,
-    Hit,
-    Passage,
-    Store,
-)
+from retrieval.records import Added, Attributes, Document, Hit, Passage, Store
+from retrieval.search import DEFAULT_LEXICAL_WEIGHT, EmbedsTexts, search
 from retrieval.split import split
 
-# Measured on medquad-dev (dense is far better there) and on the demo's questions (words are).
-DEFAULT_LEXICAL_WEIGHT = 0.3
-MAX_HITS = 50
-# How many candidates each side offers to the fusion.
-POOL = 100
 REBUILD_PASSAGES = 256
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Also = Callable[[Connection], None]
-Rows = NDArray[np.float32]  # (n, dim) float32, unit rows
-
-
-class EmbedsTexts(Protocol):
-    """What the library needs of an embedder; `retrieval.embed.Embedder` is the real one."""
-
-    fingerprint: str
-    dimension: int
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
-    def embed(self, texts: Sequence[str], *, queries: bool = False) -> Rows: ...
-    def embed_windows(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[NDArray[np.int64], Rows]: ...
 
 
 class Library:
@@ -181,7 +146,7 @@ class Library:
 
     def update_attributes(self, store_id: str, document_id: str, attributes: Attributes) -> None:
         """Replace a document's attributes; raises `NotFound` and `InvalidAttributes`."""
-        checked = _checked(attributes)
+        checked = checked_attributes(attributes)
         if not self._database.write(
             lambda connection: store.update_attributes(connection, store_id, document_id, checked)
         ):
@@ -228,16 +193,13 @@ class Library:
             bytes=len(data),
             media_type="",
             characters=0,
-            attributes=_checked(attributes or {}),
+            attributes=checked_attributes(attributes or {}),
             source=source,
             created_at=int(self._clock()),
         )
-        with self._database.read() as connection:
-            store.revision(connection, store_id)
-            known = _find_same(connection, document)
-        if known is not None:
-            same = known
-            return self._database.write(lambda connection: _skip(connection, document, same, also))
+        skipped = self._database.write(lambda connection: _skip(connection, document, also))
+        if skipped is not None:
+            return skipped
         text = self._parser.parse(data, name)
         document = replace(document, media_type=text.media_type, characters=len(text.text))
         spans = split(
@@ -315,48 +277,28 @@ class Library:
         """Return the k best passages of these stores for a query, best first.
 
         The filter is applied before the best are chosen. `lexical` and `dense` switch the two
-        sides off. An empty store or query finds nothing; an unknown store raises `NotFound`.
+        sides off. An empty store or query finds nothing; an unknown store raises `NotFound`,
+        and k outside 1..50 `ValueError`.
         """
-        if not 1 <= k <= MAX_HITS:
-            raise ValueError(f"k must be within 1..{MAX_HITS}, got {k}")
-        searched = list(dict.fromkeys(store_ids))
-        if not searched or not query.strip():
-            return []
-        allowed: list[int] | None = None
-        words: dict[int, float] = {}
-        with self._database.read() as connection:
-            for store_id in searched:
-                store.revision(connection, store_id)
-            if filter is not None:
-                allowed = passages.find_ids(connection, searched, filter)
-            if lexical:
-                words = dict(
-                    passages.search_words(connection, searched, query, POOL, filter=filter)
-                )
-        near = self._search_vectors(searched, query, allowed, list(words)) if dense else {}
-        ranking = fuse(near, words, lexical_weight=lexical_weight)[: 2 * k]
-        with self._database.read() as connection:
-            found = passages.find_found(connection, [passage_id for passage_id, _ in ranking])
-        return [
-            Hit(
-                passage=passages.passage(found[passage_id]),
-                document_name=found[passage_id]["document_name"],
-                attributes=json.loads(found[passage_id]["attributes"]),
-                score=score,
-                dense=near.get(passage_id, 0.0),
-                lexical=words.get(passage_id, 0.0),
-                generation=self._embedder.fingerprint,
-            )
-            for passage_id, score in ranking
-            if passage_id in found  # it may have been removed since it was ranked
-        ][:k]
+        return search(
+            self._database,
+            self._generations,
+            self._embedder,
+            list(dict.fromkeys(store_ids)),
+            query,
+            k=k,
+            filter=filter,
+            lexical_weight=lexical_weight,
+            lexical=lexical,
+            dense=dense,
+        )
 
     def close(self) -> None:
         """Save the generations and end the parser's process."""
         self._generations.save()
         self._parser.close()
 
-    # -- the parts of `add` and `search`
+    # -- the parts of `add`
 
     def _embed(
         self, store_id: str, drafts: list[Draft], progress: Callable[[int, int], None]
@@ -376,87 +318,34 @@ class Library:
     ) -> Added:
         """Write everything in one transaction; then the generation follows."""
         store_id, revision = document.store_id, _new_revision()
-        removed: list[int] = []
-        added: list[tuple[int, Rows]] = []
 
-        def change(connection: Connection) -> Added:
+        def change(connection: Connection) -> Kept:
             # Another thread may have added the same while this one was embedding.
-            if (known := _find_same(connection, document)) is not None:
-                return _skip(connection, document, known, also)
+            if (skipped := _skip(connection, document, also)) is not None:
+                return Kept(skipped)
             store.touch_store(connection, store_id, revision=revision, now=document.created_at)
-            old = store.find_document_by_source(connection, store_id, document.source)
-            if old is not None:
-                removed.extend(store.delete_document(connection, store_id, old.id) or [])
-            store.insert_document(connection, document, text)
-            for index, (draft, vectors) in enumerate(drafted):
-                passage_id = passages.insert_passage(
-                    connection,
-                    draft.passage(document, index),
-                    context=draft.context,
-                    digest=draft.digest,
-                )
-                passages.insert_vectors(connection, passage_id, self._embedder.fingerprint, vectors)
-                added.append((passage_id, vectors))
+            kept = keep(connection, document, text, drafted, fingerprint=self._embedder.fingerprint)
             if also is not None:
                 also(connection)
-            return Added(
-                outcome="added" if old is None else "replaced",
-                passages=len(drafted),
-                characters=document.characters,
-                replaced=None if old is None else old.id,
-            )
+            return kept
 
         with self._generations.changing:
-            result = self._database.write(change)
-            if result.outcome != "skipped":
-                self._generations.follow(store_id, revision, removed=removed, added=added)
-        if removed:
+            kept = self._database.write(change)
+            if kept.added.outcome != "skipped":
+                self._generations.follow(
+                    store_id, revision, removed=kept.removed_ids, added=kept.rows
+                )
+        if kept.removed_ids:
             self._database.erase()
-        return result
-
-    def _search_vectors(
-        self,
-        store_ids: Sequence[str],
-        query: str,
-        allowed: Sequence[int] | None,
-        also_score: Sequence[int],
-    ) -> dict[int, float]:
-        """Cosines of the closest passages, and of those that the words have found."""
-        vector = self._embedder.embed([query], queries=True)[0]
-        near: dict[int, float] = {}
-        scores: dict[int, float] = {}
-        for store_id in store_ids:
-            generation = self._generations.get(store_id)
-            near.update(generation.search(vector, POOL, ids=allowed))
-            scores.update(generation.search(vector, len(also_score), ids=also_score))
-        best = sorted(near.items(), key=lambda item: (-item[1], item[0]))[:POOL]
-        return scores | dict(best)
+        return kept.added
 
 
-def _find_same(connection: Connection, wanted: Document) -> Document | None:
-    """The document that makes `wanted` a duplicate; `Conflict` if its id means another one."""
-    taken = store.find_document(connection, wanted.store_id, wanted.id)
-    if taken is not None and taken.digest != wanted.digest:
-        raise Conflict(f"document {wanted.id!r} is in this store already, with other content")
-    return taken or store.find_same_document(connection, wanted)
-
-
-def _skip(connection: Connection, wanted: Document, known: Document, also: Also | None) -> Added:
-    if also is not None:
+def _skip(connection: Connection, document: Document, also: Also | None) -> Added | None:
+    store.revision(connection, document.store_id)
+    skipped = find_duplicate(connection, document)
+    if skipped is not None and also is not None:
         also(connection)
-    return Added(
-        outcome="skipped",
-        passages=passages.count_passages(connection, known.store_id, known.id),
-        characters=known.characters,
-        duplicate_of=None if known.id == wanted.id else known.id,
-    )
-
-
-def _checked(attributes: Attributes) -> dict[str, AttributeValue]:
-    for key, value in attributes.items():
-        if reason := check_value(key) or check_value(value):
-            raise InvalidAttributes(f"attribute {key!r:.80}: {reason}")
-    return dict(attributes)
+    return skipped
 
 
 def _new_revision() -> str:

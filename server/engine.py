@@ -81,6 +81,7 @@ class Engine:
         models_dir: Path,
         adapters_dir: Path,
         device: str = "auto",
+        threads: int | None = None,
         context_tokens: int = 2048,
         queue_length: int = 32,
     ) -> None:
@@ -88,6 +89,7 @@ class Engine:
         self._models_dir = models_dir
         self._adapters_dir = adapters_dir
         self._device = device
+        self._threads = threads
         self._context_tokens = context_tokens
         self._inbox: queue.Queue[Ticket | None] = queue.Queue(queue_length)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,7 +101,7 @@ class Engine:
     def start(self) -> None:
         """Load the generator and begin to answer; raises GeneratorError."""
         self.generator = load_generator(
-            self._name, models_dir=self._models_dir, device=self._device
+            self._name, models_dir=self._models_dir, device=self._device, threads=self._threads
         )
         self.prompt_digest = self.generator.template.digest(FIXTURES)
         self.context_tokens = min(self._context_tokens, self.generator.context_tokens)

@@ -160,6 +160,7 @@ def open_services(settings: Settings) -> Services:
             models_dir=settings.folder("models"),
             adapters_dir=settings.folder("adapters"),
             device=settings.device,
+            threads=settings.threads,
             context_tokens=settings.context_tokens,
             queue_length=settings.queue_length,
         )

@@ -50,17 +50,16 @@ def _end_with_parent() -> None:
 
 
 def _train(run: Run, config: dict[str, Any]) -> None:
-    import torch
-
     from tuning.adapter import Card, adapter_digest, fsync_folder
     from tuning.checkpoint import Checkpoints
     from tuning.generator import load_generator
     from tuning.voice import train_voice
 
-    if config.get("threads"):
-        torch.set_num_threads(config["threads"])
     generator = load_generator(
-        config["generator"], models_dir=Path(config["models_dir"]), device=config["device"]
+        config["generator"],
+        models_dir=Path(config["models_dir"]),
+        device=config["device"],
+        threads=config["threads"],
     )
     settings = VoiceConfig.from_json(config["voice_config"])
     checkpoints = Checkpoints(run.checkpoints)

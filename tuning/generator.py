@@ -67,16 +67,21 @@ def choose_device(device: str = "auto") -> tuple[torch.device, torch.dtype, str]
     return torch.device("cpu"), torch.float32, "CPU without bfloat16 instructions"
 
 
-def load_generator(name: str, *, models_dir: Path, device: str = "auto") -> Generator:
+def load_generator(
+    name: str, *, models_dir: Path, device: str = "auto", threads: int | None = None
+) -> Generator:
     """Load a generator by wheel name, GGUF path, folder or hub name.
 
-    `models_dir` is where imported GGUF models are kept as safetensors.
+    `models_dir` is where imported GGUF models are kept as safetensors; `threads` limits torch's
+    CPU threads in this process.
 
     Raises:
         GeneratorError: not found, not a causal model, or not loadable; in words.
         NoChatTemplate: no chat template.
         UnsafeModel: it would need remote code or pickled weights.
     """
+    if threads:
+        torch.set_num_threads(threads)
     where, dtype, reason = choose_device(device)
     source = locate(name, models_dir=models_dir)
     if isinstance(source, Path):

@@ -72,11 +72,31 @@ def test_a_query_goes_before_passages_that_wait() -> None:
         for thread in threads:
             thread.start()
             waiting.acquire()
-        while turn._first_waiting == 0:
+        while turn._waiting[True] == 0:
             pass
     for thread in threads:
         thread.join()
     assert order == ["query", "passages", "passages", "passages"]
+
+
+def test_passages_get_a_turn_under_a_storm_of_queries() -> None:
+    # Strict priority starved ingestion for as long as somebody kept searching.
+    turn, done = _Turn(), threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            with turn.take(first=True):
+                pass
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        with turn.take(first=False):
+            pass
+    done.set()
+    for thread in threads:
+        thread.join()
 
 
 def test_the_fingerprint_names_everything_that_shapes_a_vector(

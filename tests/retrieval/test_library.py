@@ -4,7 +4,6 @@ import shutil
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from retrieval.database import Connection, Database
 from retrieval.embed import Embedder
 from retrieval.errors import Cancelled, Conflict, InvalidAttributes, InvalidFile, NotFound
-from retrieval.filter import Filter
 from retrieval.library import Library
 from retrieval.parse import Parser
 
@@ -142,75 +140,6 @@ def test_a_passage_longer_than_the_window_is_found_by_its_end(
     rows = embedder.embed_windows(["returns\n" + "bag " * 100 + "warranty"])[1]
     assert len(rows) > 1
     assert hit.dense == pytest.approx(float((rows @ embedder.embed([ending])[0]).max()), abs=1e-4)
-
-
-# -- search
-
-
-def test_an_empty_store_or_query_finds_nothing(library: Library) -> None:
-    assert library.search(["vs"], "refund") == []
-    add(library, "d1")
-    assert library.search(["vs"], "  ") == []
-    assert library.search([], "refund") == []
-
-
-def test_an_unknown_store_is_not_found(library: Library) -> None:
-    with pytest.raises(NotFound, match="no store 'nope'"):
-        library.search(["vs", "nope"], "refund")
-    with pytest.raises(NotFound):
-        library.add("nope", document_id="d", name="x.txt", data=b"x")
-
-
-@pytest.mark.parametrize("k", [0, 51])
-def test_k_outside_1_to_50_is_refused(library: Library, k: int) -> None:
-    with pytest.raises(ValueError, match=r"1\.\.50"):
-        library.search(["vs"], "refund", k=k)
-
-
-@pytest.mark.parametrize("query", ['"', "refund AND", "NEAR(", "a* OR ^b", "context:x", "-x", "(("])
-def test_full_text_syntax_in_a_query_is_text(library: Library, query: str) -> None:
-    add(library, "d1")
-    library.search(["vs"], query)
-
-
-def test_filters_apply_before_the_best_are_chosen(library: Library) -> None:
-    for number in range(30):
-        attributes = {"number": number, "kind": "odd" if number % 2 else "even"}
-        data = f"refund of the bag number {number}".encode()
-        add(library, f"d{number}", data, attributes=attributes)
-    only = Filter.parse({"type": "eq", "key": "number", "value": 17})
-    for sides in ({}, {"dense": False}, {"lexical": False}):
-        assert names(library, "refund bag", k=1, filter=only, **sides) == ["d17"]
-    odd = Filter.parse({"type": "eq", "key": "kind", "value": "odd"})
-    assert len(names(library, "refund", k=50, filter=odd)) == 15
-
-
-def test_changed_attributes_are_searched_by(library: Library) -> None:
-    add(library, "d1")
-    wanted = Filter.parse({"type": "eq", "key": "a", "value": "x"})
-    assert names(library, filter=wanted) == []
-    library.update_attributes("vs", "d1", {"a": "x"})
-    assert set(names(library, filter=wanted)) == {"d1"}
-    with pytest.raises(NotFound):
-        library.update_attributes("vs", "nope", {})
-
-
-def test_stores_are_searched_together_and_apart(library: Library) -> None:
-    library.create_store("other", owner="local")
-    add(library, "d1")
-    library.add("other", document_id="d1", name="x.txt", data=b"refund elsewhere")
-    both = {hit.passage.store_id for hit in library.search(["vs", "other"], "refund")}
-    assert both == {"vs", "other"}
-    assert {hit.passage.store_id for hit in library.search(["other"], "refund")} == {"other"}
-
-
-def test_dense_scores_equal_numpy(library: Library, embedder: Embedder) -> None:
-    for number in range(5):
-        add(library, f"d{number}", f"warranty of lamp {number}".encode(), name="")
-    query = embedder.embed(["lamp 3"], queries=True)[0]
-    for hit in library.search(["vs"], "lamp 3"):
-        row = embedder.embed([hit.passage.text])[0]
-        assert hit.dense == pytest.approx(float(np.dot(row, query)), abs=1e-5)
 
 
 # -- remove, generations, stores
