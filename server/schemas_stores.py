@@ -84,7 +84,7 @@ class FileCounts(Struct):
 
 
 class StoreObject(Struct, kw_only=True):
-    """A named set of documents."""
+    """A named set of documents; `documents` and `passages` count what can be found (ours)."""
 
     id: str
     object: Literal["vector_store"] = "vector_store"
@@ -97,6 +97,8 @@ class StoreObject(Struct, kw_only=True):
     expires_at: int | None = None
     last_active_at: int | None = None
     metadata: dict[str, str]
+    documents: int
+    passages: int
 
 
 # -- files of a store
@@ -322,6 +324,8 @@ def store_object(store: Store, counts: Counts, usage_bytes: int, *, now: int) ->
         expires_at=expires_at,
         last_active_at=store.last_active_at,
         metadata=store.metadata,
+        documents=store.documents,
+        passages=store.passages,
     )
 
 

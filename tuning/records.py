@@ -58,7 +58,7 @@ class VoiceConfig:
 
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 3e-4  # peak
+    learning_rate: float = 5e-4  # peak
     warmup: float = 0.06  # share of the training
     max_epochs: int = 3
     max_minutes: float | None = None  # wall clock of the loop, evaluations included

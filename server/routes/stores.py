@@ -83,7 +83,9 @@ def retrieve_store(
     owner: Owner,
     store_id: FromPath[str],
 ) -> StoreObject:
-    """Describe one store."""
+    """Describe one store; `default` is the one that is searched where a request names none."""
+    if store_id == "default":
+        store_id = services.default_store(owner)
     return _object(services, owner, store_id)
 
 

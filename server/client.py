@@ -1,0 +1,166 @@
+"""The way of every command to the server: HTTP, to the running one or to one started here.
+
+`connect` finds the server of a data directory by its lock file; where there is none, the same
+app runs in this process, on a loopback port of its own, for as long as the block lasts. So
+there is one code path, and this module knows no command.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from server.errors import ServerError
+from server.settings import Settings
+
+START_SECONDS = 120
+
+
+class ClientError(ServerError):
+    """What a command tells its user in one line."""
+
+
+class Client:
+    """The API, as the commands need it. `in_process` says whether the server ends with them."""
+
+    def __init__(self, url: str, api_key: str | None, *, in_process: bool) -> None:
+        self.url = url
+        self.in_process = in_process
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=600)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._call("POST", path, json=body if body is not None else {})
+
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
+    def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page by page."""
+        after: dict[str, Any] = {}
+        while True:
+            page = self.get(path, limit=100, **query, **after)
+            yield from page["data"]
+            if not page.get("has_more") or not page["data"]:
+                return
+            after = {"after": page["data"][-1]["id"]}
+
+    def upload(self, path: Path, *, purpose: str) -> dict[str, Any]:
+        """Upload a file."""
+        with path.open("rb") as file:
+            uploaded: dict[str, Any] = self._call(
+                "POST", "/v1/files", files={"file": (path.name, file)}, data={"purpose": purpose}
+            )
+        return uploaded
+
+    def chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The deltas of a streamed answer, as they come."""
+        with self._http.stream(
+            "POST", "/v1/chat/completions", json={**body, "stream": True}
+        ) as response:
+            if response.status_code >= 400:
+                response.read()
+                raise ClientError(_message(response))
+            for line in response.iter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                event = json.loads(line[6:])
+                if "error" in event:
+                    raise ClientError(event["error"]["message"])
+                if event["choices"]:
+                    yield event["choices"][0]["delta"]
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _call(self, method: str, path: str, **parts: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **parts)
+        except httpx.TransportError as error:
+            raise ClientError(f"no answer from {self.url}: {error}") from error
+        if response.status_code >= 400:
+            raise ClientError(_message(response))
+        return response.json()
+
+
+@contextmanager
+def connect(settings: Settings, *, url: str | None = None) -> Iterator[Client]:
+    """The client of a running server, or of the same app started here."""
+    from server.lock import find_server
+
+    if url is None and (holder := find_server(settings.data_dir)):
+        url = holder.url
+    if url is not None:
+        client = Client(url, settings.api_key, in_process=False)
+        try:
+            yield client
+        finally:
+            client.close()
+        return
+    with _app_in_process(settings) as own_url:
+        client = Client(own_url, settings.api_key, in_process=True)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@contextmanager
+def _app_in_process(settings: Settings) -> Iterator[str]:
+    import uvicorn
+
+    from server.app import create_app
+    from server.serve import GRACE_SECONDS
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    settings = replace(settings, host="127.0.0.1", port=listener.getsockname()[1])
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="server")
+    thread.start()
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            server.should_exit = True
+            raise ClientError("the server could not be started: its log above tells why")
+        time.sleep(0.02)
+    try:
+        yield settings.url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered {response.status_code}"

@@ -1,0 +1,144 @@
+"""The demo: a made-up company's documents and voice, before and after tuning.
+
+Runs the real product over its own API, in a data directory of its own. Progress goes to
+standard error, the comparison to standard output, and the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from server.client import Client, ClientError, connect
+from server.evaluate import expected_found
+from server.ingestion import ingest_paths
+from server.settings import Settings
+from server.teaching import teach
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "demo"
+VOICE = "support"
+# What most users ask first; any of data/demo/questions.jsonl can be asked.
+ASKED = ("q019", "q040", "q058")
+MAX_TOKENS = 96
+
+
+def run(settings: Settings, *, minutes: float) -> None:
+    """Ingest, ask, teach, ask again; raises `ClientError` where a step fails."""
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    settings = replace(settings, data_dir=settings.data_dir / "demo")
+    questions = _questions()
+    err.rule("1. Models")
+    with connect(settings) as client:
+        health = client.get("/healthz")
+        err.print(f"generator {health['generator']}, embedder {health['embedder']}: ready")
+
+        err.rule("2. Documents")
+        store_id = client.get("/v1/vector_stores/default")["id"]
+        report = ingest_paths(client, [DATA / "documents"], store_id=store_id, console=err)
+        if report["failed"]:
+            raise ClientError(f"a demo document failed: {report['failed'][0]}")
+        store = client.get(f"/v1/vector_stores/{store_id}")
+        err.print(
+            f"{store['documents']} documents, {store['passages']} passages "
+            f"in {report['seconds']:.1f} s ({report['unchanged']} unchanged)"
+        )
+
+        err.rule("3. Three questions, untuned")
+        before = [_ask(client, health["generator"], q, err) for q in questions]
+
+        err.rule(f"4. Teaching the voice '{VOICE}' ({minutes:g} minutes at most)")
+        job = teach(
+            client,
+            DATA / "voices" / f"{VOICE}.jsonl",
+            name=VOICE,
+            hyperparameters={"max_minutes": minutes},
+            store_id=store_id,
+            console=err,
+        )
+        if job["status"] != "succeeded":
+            raise ClientError(f"teaching ended as {job['status']}: {job['error']}")
+
+        err.rule("5. The same questions, in the voice")
+        after = [_ask(client, job["fine_tuned_model"], q, err) for q in questions]
+
+    result = job["result"]
+    out.print(_side_by_side(questions, before, after))
+    _print_next(out, settings)
+    answers = [
+        {
+            "question": question["question"],
+            "before": old["text"],
+            "after": new["text"],
+            "citations": new["citations"],
+            "expected_facts_found": {
+                "before": expected_found(old["text"], question["expected"]),
+                "after": expected_found(new["text"], question["expected"]),
+            },
+        }
+        for question, old, new in zip(questions, before, after, strict=True)
+    ]
+    summary = {
+        "ok": True,
+        "documents": store["documents"],
+        "passages": store["passages"],
+        "ingest_seconds": round(report["seconds"], 2),
+        "train_seconds": round(result["seconds"], 1),
+        "train_tokens_per_second": round(result["tokens_per_second"], 1),
+        "heldout_loss_before": round(result["heldout_loss_before"], 4),
+        "heldout_loss_after": round(result["heldout_loss_after"], 4),
+        "answers": answers,
+    }
+    click.echo(json.dumps(summary, ensure_ascii=False))
+
+
+def _questions() -> list[dict[str, Any]]:
+    lines = (DATA / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    known = {q["id"]: q for q in map(json.loads, lines)}
+    return [known[id] for id in ASKED]
+
+
+def _ask(client: Client, model: str, question: dict[str, Any], err: Console) -> dict[str, Any]:
+    began = time.monotonic()
+    text = ""
+    citations: list[dict[str, Any]] = []
+    asked = [{"role": "user", "content": question["question"]}]
+    for delta in client.chat({"model": model, "messages": asked, "max_tokens": MAX_TOKENS}):
+        text += delta.get("content") or ""
+        citations = delta.get("citations", citations)
+    err.print(f"  {question['question']} ({time.monotonic() - began:.1f} s)", markup=False)
+    return {"text": text, "citations": citations}
+
+
+def _side_by_side(
+    questions: list[dict[str, Any]], before: list[dict[str, Any]], after: list[dict[str, Any]]
+) -> Table:
+    table = Table("question", "before", "after, in the voice", "sources", show_lines=True)
+    for question, old, new in zip(questions, before, after, strict=True):
+        sources = "\n".join(
+            f"\\[{c['index']}] {c['filename']}: {c['heading'] or ''}" for c in new["citations"]
+        )
+        expected = f"{question['question']}\n(expected: {', '.join(question['expected'])})"
+        cells = (expected, old["text"], new["text"])
+        table.add_row(*(cell.replace("[", "\\[") for cell in cells), sources)
+    return table
+
+
+def _print_next(out: Console, settings: Settings) -> None:
+    folder = settings.data_dir
+    commands = (
+        f".venv/bin/houseword --data-dir {folder} ask --model {VOICE} "
+        '"How long do I have to send something back?"',
+        f".venv/bin/houseword --data-dir {folder} serve",
+        ".venv/bin/houseword ingest YOUR_FOLDER",
+        ".venv/bin/houseword tune voice YOUR_REPLIES.jsonl --name yours",
+    )
+    out.print("What to do next:")
+    for command in commands:
+        out.print(f"  {command}", markup=False, soft_wrap=True)
