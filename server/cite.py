@@ -14,7 +14,10 @@ from retrieval.attribute import split_claims, support
 from retrieval.records import Hit
 
 _OWN_MARKER = re.compile(r"\s?\[\d{1,3}\]")
-_HELD_BACK = re.compile(r"\s*(\[\d{0,3})?$")  # space before a marker, or half a marker
+_HALF_MARKER = re.compile(r"\s*(\[\d{0,3})?$")
+# Space at the end, and what may become a list item: only the next words tell whether a sentence
+# ends before it.
+_UNDECIDED = re.compile(r"\s*(\n[^\S\n]*([-*+•·|>#]|\(?\w{0,3}[.)]?)\s*)?$")
 
 
 class Citer:
@@ -26,28 +29,35 @@ class Citer:
     def __init__(self, shown: Sequence[Hit]) -> None:
         self._shown = list(shown)
         self._passages = [hit.passage.text for hit in shown]
-        self._open = ""  # the sentence that is being written, and what is held back behind it
+        self._raw = ""  # what may be the beginning of a marker of the model's own
+        self._open = ""  # the sentence that is being written, and what is undecided behind it
         self._sent = 0  # how much of it was sent
         self.cited: list[Hit] = []
 
     def add(self, text: str) -> str:
         """The part of the answer that can be sent now."""
-        self._open = _OWN_MARKER.sub("", self._open + text)
-        sendable = self._open[: _HELD_BACK.search(self._open).start()]  # type: ignore[union-attr]
-        out = ""
-        while len(claims := split_claims(sendable)) > 1:
-            end = claims[0][1]
-            out += sendable[self._sent : end] + self._marker(sendable[:end])
-            sendable, self._open, self._sent = sendable[end:], self._open[end:], 0
-        out += sendable[self._sent :]
-        self._sent = max(self._sent, len(sendable))
-        return out
+        raw = self._raw + text
+        whole = _HALF_MARKER.search(raw).start()  # type: ignore[union-attr]
+        self._open += _OWN_MARKER.sub("", raw[:whole])
+        self._raw = raw[whole:]
+        return self._send(_UNDECIDED.search(self._open).start())  # type: ignore[union-attr]
 
     def end(self) -> str:
         """What is left when the model has stopped."""
-        text = self._open.rstrip()
-        out = text[self._sent :] + self._marker(text)
-        self._open, self._sent = "", 0
+        self._open = (self._open + self._raw).rstrip()
+        out = self._send(len(self._open)) + self._marker(self._open)
+        self._raw, self._open, self._sent = "", "", 0
+        return out
+
+    def _send(self, end: int) -> str:
+        """The open text up to `end`, with a marker behind each sentence that another follows."""
+        out = ""
+        while len(claims := split_claims(self._open[:end])) > 1:
+            stop = claims[0][1]
+            out += self._open[self._sent : stop] + self._marker(self._open[:stop])
+            self._open, self._sent, end = self._open[stop:], 0, end - stop
+        out += self._open[self._sent : end]
+        self._sent = max(self._sent, end)
         return out
 
     def _marker(self, sentence: str) -> str:

@@ -305,7 +305,8 @@ def _reason(code: int, run: Run) -> str | None:
     if code < 0:
         name = signal.Signals(-code).name
         return (
-            f"the training process was killed by {name}; if nobody did that, the machine ran out "
-            "of memory: lower batch_tokens or choose a smaller model. Create the job again."
+            f"the training process was killed by {name}. If nobody did that, the machine ran out "
+            "of memory (lower batch_tokens or choose a smaller model) or the process crashed; "
+            "worker.log in its run folder tells more. Then create the job again."
         )
     return f"the training process ended with status {code}; see worker.log in its run folder"

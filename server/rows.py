@@ -62,7 +62,14 @@ class RowMaker:
                 count_tokens=self.count_tokens,
             )
             made.append(
-                Row(prompt.messages, example.reply, splits[example.group], kind, example.group)
+                Row(
+                    messages=prompt.messages,
+                    reply=example.reply,
+                    split=splits[example.group],
+                    kind=kind,
+                    group=example.group,
+                    line=example.line,
+                )
             )
         return made, kinds
 

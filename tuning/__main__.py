@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import sys
 import threading
 from dataclasses import asdict
@@ -28,7 +29,7 @@ def main(folder: str) -> int:
     run = Run(Path(folder))
     config = run.config()
     os.nice(NICENESS)
-    if not sys.stdin.isatty():
+    if stat.S_ISFIFO(os.fstat(0).st_mode):  # started by a server, not by hand
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _train(run, config)
@@ -45,7 +46,9 @@ def main(folder: str) -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # returns when the pipe's other end is gone
+    # Not sys.stdin: its lock, held at exit, aborts the interpreter.
+    while os.read(0, 1024):
+        pass
     os._exit(3)
 
 

@@ -135,7 +135,11 @@ class AdapterSet:
         Card.load(folder).check(
             base_fingerprint=self._generator.fingerprint, prompt_digest=self._prompt_digest
         )
-        if adapter_digest(folder) != digest:
+        try:
+            whole = adapter_digest(folder) == digest
+        except OSError as error:
+            raise AdapterError(f"adapter {digest} is incomplete: {error}") from error
+        if not whole:
             raise AdapterError(f"adapter {digest} is damaged: its content has another hash")
         with _quiet():
             if self._model is None:
@@ -144,7 +148,9 @@ class AdapterSet:
                 )
             else:
                 self._model.load_adapter(folder, adapter_name=digest, autocast_adapter_dtype=False)
-        self._model.to(self._generator.dtype).eval()
+        # PEFT has put the adapter into the dtype of each layer. A cast of the whole model would
+        # round the rotary frequencies to bfloat16, and with them every position.
+        self._model.eval()
         self._loaded.append(digest)
         self._selected = digest  # loading the first one selects it
         if len(self._loaded) > MOST_LOADED:

@@ -43,11 +43,15 @@ def read_examples(data: bytes) -> list[Example]:
         if not line.strip():
             continue
         try:
-            examples.append(_example(json.loads(line), number))
+            value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()
+            examples.append(_example(value, number))
         except json.JSONDecodeError as error:
             problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
         except RecursionError:
             problems.append((number, "JSON nested too deeply"))
+        except UnicodeEncodeError:
+            problems.append((number, "half a character (an unpaired surrogate such as \\ud83d)"))
         except ValueError as error:
             problems.append((number, str(error)))
     if problems:

@@ -95,19 +95,18 @@ class Written:
         """The text that this token completes, as far as it is safe to send."""
         self._ids.append(token)
         text = self._decode(self._ids)
-        for stop in self._stop:
-            at = text.find(stop, max(0, self._sent - len(stop)))
-            if at >= 0:
-                self.stopped = True
-                return self._send(text, at)
+        found = [at for stop in self._stop if (at := text.find(stop, self._sent)) >= 0]
+        if found:
+            self.stopped = True
+            return self._send(text, min(found))
         if text.endswith("\ufffd"):  # the middle of a character of several bytes
             return ""
         held = max((_overlap(text, stop) for stop in self._stop), default=0)
         return self._send(text, len(text) - held)
 
     def rest(self) -> str:
-        """What was held back."""
-        text = self._decode(self._ids)
+        """What was held back, but for half a character."""
+        text = self._decode(self._ids).rstrip("\ufffd")
         return self._send(text, len(text))
 
     def _send(self, text: str, end: int) -> str:
@@ -139,7 +138,8 @@ class _Chooser:
         if self.counts and (s.frequency_penalty or s.presence_penalty):
             seen = torch.tensor(list(self.counts), device=logits.device)
             times = torch.tensor(list(self.counts.values()), device=logits.device)
-            logits[seen] -= s.frequency_penalty * times + s.presence_penalty
+            penalty = s.frequency_penalty * times + s.presence_penalty
+            logits = logits.index_add(0, seen, -penalty)
         if s.temperature <= 0:
             token = int(logits.argmax())
         else:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging as transformers_logging
 
 from tuning.errors import GeneratorError, UnsafeModel
 from tuning.template import ChatTemplate
@@ -80,6 +81,7 @@ def load_generator(
         NoChatTemplate: no chat template.
         UnsafeModel: it would need remote code or pickled weights.
     """
+    transformers_logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
     where, dtype, reason = choose_device(device)
@@ -87,7 +89,7 @@ def load_generator(
     if isinstance(source, Path):
         _refuse_unsafe(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         template = ChatTemplate(tokenizer)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, trust_remote_code=False, use_safetensors=True
@@ -113,9 +115,9 @@ def load_generator(
 
 def public_name(name: str) -> str:
     """How a generator is called in the API: no path, no file ending."""
-    if name == DEFAULT_GENERATOR or not os.path.exists(name):
+    path = Path(name).expanduser().resolve()
+    if name == DEFAULT_GENERATOR or not path.exists():
         return name
-    path = Path(name).resolve()
     return path.stem.lower() if path.suffix == ".gguf" else path.name
 
 
@@ -207,7 +209,11 @@ def _refuse_unsafe(folder: Path) -> None:
     if not config.is_file():
         raise GeneratorError(f"{folder} holds no config.json: not a model folder")
     for file in (config, folder / "tokenizer_config.json"):
-        if file.is_file() and "auto_map" in json.loads(file.read_text()):
+        try:
+            asks = file.is_file() and "auto_map" in json.loads(file.read_text())
+        except ValueError as error:
+            raise GeneratorError(f"{file} is damaged: {error}") from error
+        if asks:
             raise UnsafeModel(f"{file} asks for code of its own (auto_map), which is never run")
     if not any(folder.glob("*.safetensors")):
         raise UnsafeModel(f"{folder} has no .safetensors weights; pickled weights are not opened")
@@ -235,8 +241,3 @@ def _fingerprint(source: Path | str, model: Any, template: ChatTemplate) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def generator_config(source: Path | str) -> Any:
-    """The transformers configuration alone, without loading weights."""
-    return AutoConfig.from_pretrained(source, trust_remote_code=False)

@@ -43,6 +43,7 @@ class Row:
     split: Split
     kind: str
     group: str
+    line: int = 0  # of the example in the user's file
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

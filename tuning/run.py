@@ -60,9 +60,13 @@ class Run:
         return [Row.from_json(json.loads(line)) for line in lines if line]
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Append one line of metrics."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        """Append one line of metrics; it begins a new line even after a torn one."""
+        line = json.dumps(metrics).encode() + b"\n"
+        with (self.folder / "metrics.jsonl").open("ab+") as file:
+            end = file.tell()
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line
+            file.write(line)
 
     def metrics(self, *, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         """(byte offset after the line, metrics) for every complete line from `start` on."""
