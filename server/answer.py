@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Citer
 from server.prompt import Evidence, Message, build
@@ -29,7 +30,9 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
-# Greetings and thanks are answered without a search. Short, and nothing else in them.
+# Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
+# also keeps the pattern's backtracking harmless.
+_SMALL_TALK_CHARACTERS = 80
 _SMALL_TALK = re.compile(
     r"\W*((hi|hello|hey|good (morning|afternoon|evening|day)|thanks?|thank you|cheers|bye|goodbye"
     r"|good night|see you)\b( (there|again|all|everyone|so much|very much|a lot|for your help"
@@ -48,6 +51,7 @@ class Question:
     stores: tuple[str, ...] | None = None
     search: bool = True
     hits: int | None = None
+    filter: Filter | None = None
     keep: bool = True  # keep the words of the turn, not only its figures
 
 
@@ -102,7 +106,8 @@ def evidence(hit: Hit) -> Evidence:
 
 def is_small_talk(text: str) -> bool:
     """Whether a message is a greeting or thanks and nothing else."""
-    return bool(_SMALL_TALK.fullmatch(text.strip()))
+    text = text.strip()
+    return len(text) <= _SMALL_TALK_CHARACTERS and bool(_SMALL_TALK.fullmatch(text))
 
 
 def _search(
@@ -121,7 +126,7 @@ def _search(
         if services.library.store(stores[0]).documents == 0:
             return None, ()
     k = question.hits or services.settings.hits
-    return stores, tuple(services.library.search(stores, asked, k=k))
+    return stores, tuple(services.library.search(stores, asked, k=k, filter=question.filter))
 
 
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
@@ -131,6 +136,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
         text = prepared.ready_text
+        await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
         yield Part(text)
         yield Part("", "stop", (), usage)
     else:
@@ -155,8 +161,6 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     yield Part(out)
         finally:
             ticket.cancel()
-        return
-    await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
 
 
 def _record(

@@ -8,7 +8,6 @@ there is one code path, and this module knows no command.
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +20,6 @@ import httpx
 
 from server.errors import ServerError
 from server.settings import Settings
-
-START_SECONDS = 120
 
 
 class ClientError(ServerError):
@@ -67,9 +64,11 @@ class Client:
 
     def chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The deltas of a streamed answer, as they come."""
-        with self._http.stream(
-            "POST", "/v1/chat/completions", json={**body, "stream": True}
-        ) as response:
+        asked = {**body, "stream": True}
+        with (
+            self._reaching(),
+            self._http.stream("POST", "/v1/chat/completions", json=asked) as response,
+        ):
             if response.status_code >= 400:
                 response.read()
                 raise ClientError(_message(response))
@@ -82,17 +81,36 @@ class Client:
                 if event["choices"]:
                     yield event["choices"][0]["delta"]
 
+    def store_id(self, name_or_id: str | None, *, create: bool = False) -> str:
+        """The id of a store by its name or id (None: the default one); `create` makes a name."""
+        if name_or_id is None:
+            return str(self.get("/v1/vector_stores/default")["id"])
+        for store in self.pages("/v1/vector_stores"):
+            if name_or_id in (store["id"], store["name"]):
+                return str(store["id"])
+        if create and not name_or_id.startswith("vs_"):
+            return str(self.post("/v1/vector_stores", {"name": name_or_id})["id"])
+        raise ClientError(
+            f"no store is called '{name_or_id}': make it with "
+            f"`houseword ingest PATH --store {name_or_id}`"
+        )
+
     def close(self) -> None:
         self._http.close()
 
     def _call(self, method: str, path: str, **parts: Any) -> Any:
-        try:
+        with self._reaching():
             response = self._http.request(method, path, **parts)
-        except httpx.TransportError as error:
-            raise ClientError(f"no answer from {self.url}: {error}") from error
         if response.status_code >= 400:
             raise ClientError(_message(response))
         return response.json()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise ClientError(f"no answer from {self.url}: {error}") from error
 
 
 @contextmanager
@@ -119,44 +137,30 @@ def connect(settings: Settings, *, url: str | None = None) -> Iterator[Client]:
 
 @contextmanager
 def _app_in_process(settings: Settings) -> Iterator[str]:
-    import uvicorn
+    from server.starting import Runner, listen
 
-    from server.app import create_app
-    from server.serve import GRACE_SECONDS
+    with listen("127.0.0.1", 0) as listener:
+        settings = replace(settings, host="127.0.0.1", port=listener.getsockname()[1])
+        runner = Runner(settings)
+        failures: list[BaseException] = []
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    settings = replace(settings, host="127.0.0.1", port=listener.getsockname()[1])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
-    failure: list[BaseException] = []
+        def run() -> None:
+            try:
+                runner.run(listener)
+            except BaseException as error:
+                failures.append(error)
 
-    def run() -> None:
+        thread = threading.Thread(target=run, name="server")
+        thread.start()
         try:
-            server.run(sockets=[listener])
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="server")
-    thread.start()
-    deadline = time.monotonic() + START_SECONDS
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > deadline:
-            server.should_exit = True
-            raise ClientError("the server could not be started: its log above tells why")
-        time.sleep(0.02)
-    try:
-        yield settings.url
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+            while not runner.started:
+                if not thread.is_alive():
+                    raise failures[0] if failures else ClientError("the server ended at once")
+                time.sleep(0.02)
+            yield settings.url
+        finally:
+            runner.stop()
+            thread.join()
 
 
 def _message(response: httpx.Response) -> str:

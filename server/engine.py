@@ -40,6 +40,10 @@ class Overloaded(ApiError):
         )
 
 
+def _stopping() -> ApiError:
+    return ApiError(503, "The server is stopping.", code="stopping")
+
+
 @dataclass(slots=True)
 class Ticket:
     """One request in the engine. Iterate it for its pieces; `cancel` ends it within a token."""
@@ -94,6 +98,7 @@ class Engine:
         self._inbox: queue.Queue[Ticket | None] = queue.Queue(queue_length)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
+        self.writing = 0  # answers that are being written
         self.generator: Generator
         self.prompt_digest = ""
         self.context_tokens = context_tokens
@@ -135,6 +140,7 @@ class Engine:
         Raises:
             PromptTooLong: the prompt does not fit into the context.
             Overloaded: the queue is full.
+            ApiError: the server is stopping.
         """
         ids = self.generator.template.prompt(messages)
         if len(ids) >= self.context_tokens:
@@ -142,6 +148,8 @@ class Engine:
                 f"This conversation has {len(ids)} tokens; at most {self.context_tokens - 1} fit "
                 f"into the context of {self.context_tokens}. Shorten it."
             )
+        if self._stopping:
+            raise _stopping()
         ticket = Ticket(ids, adapter, sampling, asyncio.get_running_loop())
         try:
             self._inbox.put_nowait(ticket)
@@ -155,9 +163,13 @@ class Engine:
         active: list[tuple[Ticket, Iterator[Piece]]] = []
         while not self._stopping:
             active += self._admit(room=SLOTS - len(active), wait=not active)
+            self.writing = len(active)
             active = [(ticket, pieces) for ticket, pieces in active if self._step(ticket, pieces)]
-        for ticket, _ in active:
-            ticket.deliver(ApiError(503, "The server is stopping.", code="stopping"))
+            self.writing = len(active)
+        waiting = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for ticket in [*(ticket for ticket, _ in active), *waiting]:
+            if ticket is not None:
+                ticket.deliver(_stopping())
 
     def _admit(self, *, room: int, wait: bool) -> list[tuple[Ticket, Iterator[Piece]]]:
         admitted: list[tuple[Ticket, Iterator[Piece]]] = []

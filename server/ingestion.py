@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from server.client import Client, ClientError
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 AHEAD = 8  # files uploaded before the first of them is indexed
 
 

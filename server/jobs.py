@@ -41,6 +41,7 @@ from tuning.run import Run
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.3
+RETRY_SECONDS = 10.0
 ROWS_TOLD = 50  # examples between two progress events while rows are made
 
 
@@ -96,12 +97,19 @@ class Jobs:
                 self._wake.clear()
                 continue
             try:
-                self._carry_out(job)
-            except (TuningError, HousewordRetrievalError, ServerError, OSError) as error:
-                self._fail(job, str(error))
-            except Exception:
-                logger.exception("job %s failed", job.id)
-                self._fail(job, "an error inside the server: its log tells more")
+                self._attempt(job)
+            except Exception:  # not even the failure could be recorded: a full disk, say
+                logger.exception("job %s waits: its state cannot be written", job.id)
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _attempt(self, job: Job) -> None:
+        try:
+            self._carry_out(job)
+        except (TuningError, HousewordRetrievalError, ServerError, OSError) as error:
+            self._fail(job, str(error))
+        except Exception:
+            logger.exception("job %s failed", job.id)
+            self._fail(job, "an error inside the server: its log tells more")
 
     def _carry_out(self, job: Job) -> None:
         run = Run(self._settings.folder("runs") / job.id)
@@ -234,7 +242,9 @@ class Jobs:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.copytree(run.result / "adapter", aside)
             aside.rename(place)
-        decision = decide(outcome)
+        card = json.loads((place / "card.json").read_text())
+        active = self._voices.version(job.owner, job.suffix)
+        decision = decide(card, active.card if active else None)
         now = int(self._clock())
         version = Version(
             id=f"ft:{self._base}:{job.suffix}:{digest}",
@@ -243,7 +253,7 @@ class Jobs:
             digest=digest,
             job_id=job.id,
             base=self._base,
-            card=json.loads((place / "card.json").read_text()),
+            card=card,
             state="candidate",
             reasons=decision.reasons,
             created_at=now,

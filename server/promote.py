@@ -1,11 +1,13 @@
 """The gate: whether a freshly trained version of a voice may speak for it.
 
-Pure. For now one measure judges: the held-out loss must have fallen against the untuned base.
-Support, declines and memorisation, with intervals, are measured later in this gate's history.
+Pure. For now one measure judges: the held-out loss must be lower than the untuned base's, and
+lower than the active version's where both were measured on the same held-out rows. Support,
+declines and memorisation, with intervals, are not measured here yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +20,19 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def decide(outcome: dict[str, Any]) -> Decision:
-    """Judge a training by its outcome (`tuning.voice.Outcome` as a dict)."""
-    before, after = outcome["heldout_before"], outcome["heldout_after"]
+def decide(card: Mapping[str, Any], active: Mapping[str, Any] | None = None) -> Decision:
+    """Judge a trained version by its card, against the active version's card if there is one."""
+    before, after = card["metrics"]["heldout_before"], card["metrics"]["heldout_after"]
     change = f"held-out loss {before:.3f} -> {after:.3f} nats per token"
-    if after < before:
-        return Decision(True, (change,))
-    return Decision(False, (f"{change}: training did not help, so the version stays a candidate",))
+    if after >= before:
+        return Decision(False, (f"{change}: training did not help",))
+    if active is not None and _same_rows(card, active):
+        best = active["metrics"]["heldout_after"]
+        against = f"the active version has {best:.3f} on the same held-out rows"
+        return Decision(after < best, (change, against))
+    return Decision(True, (change,))
+
+
+def _same_rows(card: Mapping[str, Any], active: Mapping[str, Any]) -> bool:
+    names = ("data_digest", "prompt_digest", "base_fingerprint")
+    return all(card[name] == active[name] for name in names)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from retrieval.filter import Filter
 from server.answer import Question
 from server.errors import ApiError
 from server.prompt import Message
@@ -66,7 +67,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         raise _refused("logprobs", "Log probabilities are not given out.")
     if data.response_format and data.response_format.get("type") != "text":
         raise _refused("response_format", "Only response_format {'type': 'text'} is supported.")
-    stores, hits = _file_search(data)
+    stores, hits, filter = _file_search(data)
     return Question(
         model=data.model,
         messages=_messages(data.messages),
@@ -74,6 +75,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         stores=stores,
         search=data.tool_choice != "none",
         hits=hits,
+        filter=filter,
         keep=data.store is not False,
     )
 
@@ -107,9 +109,7 @@ def _text(content: Any, where: str) -> str:
 
 def _sampling(data: ChatCreate, services: Services) -> Sampling:
     context = services.engine.context_tokens
-    asked = data.max_completion_tokens or data.max_tokens
-    if data.max_tokens is not None and data.max_tokens < 1:
-        asked = data.max_tokens
+    asked = data.max_tokens if data.max_completion_tokens is None else data.max_completion_tokens
     if asked is not None and not 1 <= asked <= context:
         raise _refused("max_tokens", f"max_tokens must be within 1..{context}, not {asked}.")
     stop = [data.stop] if isinstance(data.stop, str) else data.stop or []
@@ -126,21 +126,23 @@ def _sampling(data: ChatCreate, services: Services) -> Sampling:
     )
 
 
-def _file_search(data: ChatCreate) -> tuple[tuple[str, ...] | None, int | None]:
-    """The stores to search and how many hits to show, from either way of saying so."""
-    stores, hits = data.vector_store_ids, None
+def _file_search(data: ChatCreate) -> tuple[tuple[str, ...] | None, int | None, Filter | None]:
+    """The stores to search, how many hits to show and which documents count."""
+    stores, hits, filters = data.vector_store_ids, None, None
     for tool in data.tools or []:
         if tool.get("type") != "file_search":
             raise _refused("tools", "Only the tool 'file_search' is supported.")
         stores = tool.get("vector_store_ids") or stores
         hits = tool.get("max_num_results")
+        filters = tool.get("filters")
     if hits is not None and not (isinstance(hits, int) and 1 <= hits <= 50):
         raise _refused("tools", "max_num_results must be within 1..50.")
+    filter = Filter.parse(filters) if filters is not None else None
     if stores is None:
-        return None, hits
-    if not all(isinstance(store, str) for store in stores):
+        return None, hits, filter
+    if not isinstance(stores, list) or not all(isinstance(store, str) for store in stores):
         raise _refused("vector_store_ids", "vector_store_ids must be a list of ids.")
-    return tuple(stores), hits
+    return tuple(stores), hits, filter
 
 
 def _refused(param: str, message: str) -> ApiError:

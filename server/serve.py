@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import uvicorn
-
-from server.app import create_app
 from server.errors import AlreadyRunning
 from server.lock import find_server
 from server.settings import Settings, configure_logging
+from server.starting import Runner, listen
 
 logger = logging.getLogger(__name__)
-
-GRACE_SECONDS = 10
 
 
 def serve(settings: Settings) -> None:
@@ -24,14 +20,6 @@ def serve(settings: Settings) -> None:
             f"{settings.data_dir} is served already by pid {holder.pid} at {holder.url}: "
             "use that one, stop it, or set HOUSEWORD_DATA_DIR to another folder"
         )
-    logger.info("serving %s at %s", settings.data_dir, settings.url)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    with listen(settings.host, settings.port) as listener:
+        logger.info("serving %s at %s", settings.data_dir, settings.url)
+        Runner(settings).run(listener)

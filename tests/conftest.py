@@ -81,7 +81,11 @@ CHAT_TEMPLATE = (
 
 @pytest.fixture(scope="session")
 def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer llama with a byte-level tokenizer and a chat template."""
+    """A random two-layer llama with a byte-level tokenizer and a chat template.
+
+    Its weights are large enough to prefer some letter clearly, so that greedy answers are
+    legible, and a few seconds of training can teach it a sentence.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -109,8 +113,14 @@ def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=fast.eos_token_id,
         bos_token_id=None,
         tie_word_embeddings=True,
+        initializer_range=0.3,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    legible = [*string.ascii_letters, *string.digits, ".", ",", "\u0120", "<|end|>"]
+    size = torch.full((len(fast), 1), 0.1)
+    size[fast.convert_tokens_to_ids(legible)] = 1.0
+    model.model.embed_tokens.weight.data = torch.randn(len(fast), 32) * size
+    model.save_pretrained(folder)
     return folder
 
 

@@ -48,6 +48,9 @@ class Checkpoints:
         self.folder = folder
         self.best = folder / "best"
         folder.mkdir(parents=True, exist_ok=True)
+        part = folder / ".best.part"  # killed between the last two steps of `_write`
+        if not self.best.exists() and self._read(part):
+            os.rename(part, self.best)
 
     def keep_best(self, model: Any, progress: Progress) -> None:
         """Keep this adapter as the best so far."""

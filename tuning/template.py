@@ -9,6 +9,7 @@ Knows no model weights. Read `ChatTemplate.prompt` first.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -38,7 +39,11 @@ class ChatTemplate:
                 "choose its instruct or chat variant"
             )
         self.tokenizer = tokenizer
+        # Whether special tokens are spelled out is state of a tokenizer, shared by all threads:
+        # one tokenizer for either way, so that no thread ever switches it under another.
+        self._speller = copy.deepcopy(tokenizer)
         self.thinking = thinking
+        self.text("")  # the speller is switched here, before any thread uses it
         self.end_ids = self._reply_end()
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -51,7 +56,7 @@ class ChatTemplate:
 
     def text(self, text: str) -> list[int]:
         """The ids of plain text, special tokens in it spelled out."""
-        ids: list[int] = self.tokenizer(
+        ids: list[int] = self._speller(
             text, add_special_tokens=False, split_special_tokens=True
         ).input_ids
         return ids

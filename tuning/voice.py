@@ -134,8 +134,9 @@ def train_voice(
             }
         )
 
-        # The last evaluation must still fit into the time.
-        out_of_time = progress.seconds + progress.evaluation_seconds >= limit
+        # One more step and the last evaluation must still fit into the time.
+        ahead = progress.seconds / step + progress.evaluation_seconds
+        out_of_time = progress.seconds + ahead >= limit
         if step % evaluate_every == 0 or out_of_time or step == len(plan):
             evaluate()
         if out_of_time or progress.worse >= config.patience:

@@ -41,7 +41,8 @@ async def create_completion(
     if data.stream:
         include_usage = bool(data.stream_options and data.stream_options.include_usage)
         frame = {"id": turn_id, "created": created, "model": data.model}
-        body = _events(parts, first, frame, include_usage=include_usage)
+        identity = _identity(services, prepared)
+        body = _events(parts, first, frame, identity, include_usage=include_usage)
         return Stream(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
     return Response(await _whole(parts, first, services, prepared, turn_id, created))
 
@@ -78,17 +79,17 @@ async def _whole(
             }
         ],
         "usage": _usage(part),
-        "houseword": {
-            "adapter": prepared.adapter,
-            "base": services.engine.generator.fingerprint,
-            "embedder": services.embedder.fingerprint,
-            "prompt": services.engine.prompt_digest,
-        },
+        "houseword": _identity(services, prepared),
     }
 
 
 async def _events(
-    parts: AsyncIterator[Part], part: Part, frame: dict[str, Any], *, include_usage: bool
+    parts: AsyncIterator[Part],
+    part: Part,
+    frame: dict[str, Any],
+    identity: dict[str, Any],
+    *,
+    include_usage: bool,
 ) -> AsyncIterator[bytes]:
     """Server-sent events; closing this iterator (a client gone) stops the generator."""
 
@@ -110,7 +111,7 @@ async def _events(
                 if part.text:
                     yield chunk(choice({"content": part.text}))
                 part = await anext(parts)
-            yield chunk(choice({}, part.finish_reason))
+            yield chunk(choice({}, part.finish_reason), houseword=identity)
             if include_usage:
                 yield chunk([], usage=_usage(part))
             yield b"data: [DONE]\n\n"
@@ -118,6 +119,16 @@ async def _events(
             # The status is sent already: the error travels as an event, and the client raises.
             logger.exception("an answer broke off")
             yield f"data: {json.dumps(error_body(translate(error)))}\n\n".encode()
+
+
+def _identity(services: Services, prepared: Prepared) -> dict[str, Any]:
+    """What answered, named by its content: in every answer."""
+    return {
+        "adapter": prepared.adapter,
+        "base": services.engine.generator.fingerprint,
+        "embedder": services.embedder.fingerprint,
+        "prompt": services.engine.prompt_digest,
+    }
 
 
 def _usage(part: Part) -> dict[str, int]:

@@ -204,6 +204,8 @@ def _hyperparameters(data: JobCreate) -> dict[str, Any]:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not lowest <= value <= highest:
             raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
+        if target in _WHOLE and value != int(value):
+            raise _refused(name, f"{name} must be a whole number.")
         chosen[target] = int(value) if target in _WHOLE else float(value)
     return chosen
 

@@ -112,7 +112,7 @@ def test_an_adapter_of_another_prompt_format_is_refused_naming_both(
     generator: Generator, folder: tuple[Path, list[str]]
 ) -> None:
     adapters = AdapterSet(generator, folder=folder[0], prompt_digest="another-format")
-    with pytest.raises(AdapterError, match="a-prompt-format.* another-format: train it again"):
+    with pytest.raises(AdapterError, match=r"a-prompt-format.* another-format: train it again"):
         adapters.select(folder[1][0])
 
 
@@ -124,7 +124,8 @@ def _flip(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [
+    ids=["weights", "config", "no weights", "no card", "torn card", "short card", "gone"],
+    argvalues=[
         (lambda f: _flip(f / "adapter_model.safetensors"), "has another hash"),
         (lambda f: _flip(f / "adapter_config.json"), "has another hash"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "is incomplete"),

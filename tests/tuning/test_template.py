@@ -20,7 +20,8 @@ THINKING = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
     "{% endif %}"
 )
-TEXT = st.text(st.sampled_from(["<|end|>", "<|user|>", "é", "日", "🎉", "a", " ", "\n", "\ue000"]))
+BITS = ["<|end|>", "<|user|>", "é", "日", "🎉", "a", " ", "\n", "\ue000", "\ue0000\ue001"]
+TEXT = st.lists(st.sampled_from(BITS)).map("".join)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,90 @@
+"""Prompts: built in one way, within their budget, the best passage next to the question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.prompt import FIXTURES, VERSION, WITH_PASSAGES, WITHOUT_PASSAGES, Evidence, build
+
+WORDS = st.lists(st.sampled_from(["rain", "tent", "45", "days", "\n"]), min_size=1, max_size=40)
+TEXT = WORDS.map(" ".join)
+EVIDENCE = st.builds(Evidence, TEXT, st.none() | st.sampled_from(["Returns", "rain"]))
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_a_prompt_with_passages_puts_the_best_next_to_the_question() -> None:
+    evidence = [Evidence("Returns are taken\nfor 45 days.", "Returns"), Evidence("$7", "Costs")]
+    prompt = build([user("How long?")], evidence, budget=100, count_tokens=words)
+    assert prompt.shown == 2
+    assert list(prompt.messages) == [
+        {"role": "system", "content": WITH_PASSAGES},
+        user("Costs: $7\n\nReturns are taken for 45 days.\n\nQuestion: How long?"),
+    ]
+
+
+def test_a_prompt_without_passages_is_the_question_alone() -> None:
+    prompt = build([user("Good morning")], [], budget=100, count_tokens=words)
+    assert list(prompt.messages) == [
+        {"role": "system", "content": WITHOUT_PASSAGES},
+        user("Good morning"),
+    ]
+    assert prompt.shown == 0
+
+
+def test_a_callers_system_message_stands_before_the_houses_own() -> None:
+    talk = [user("Hi"), {"role": "assistant", "content": "Hello."}]
+    messages = [{"role": "system", "content": "Be kind."}, *talk, user("How long?")]
+    prompt = build(messages, [], budget=100, count_tokens=words)
+    system = {"role": "system", "content": f"Be kind.\n\n{WITHOUT_PASSAGES}"}
+    assert list(prompt.messages) == [system, *talk, user("How long?")]
+
+
+@given(evidence=st.lists(EVIDENCE, min_size=1, max_size=6), budget=st.integers(1, 120))
+def test_the_passages_shown_are_the_first_and_fit_the_budget(
+    evidence: list[Evidence], budget: int
+) -> None:
+    prompt = build([user("Q?")], evidence, budget=budget, count_tokens=words)
+    *passages, question = prompt.messages[-1]["content"].split("\n\n")
+    assert question == "Question: Q?" and 1 <= prompt.shown == len(passages) <= len(evidence)
+    best_last = [" ".join(item.text.split()) for item in evidence[: prompt.shown]][::-1]
+    if prompt.shown > 1:
+        assert all(p.endswith(text) for p, text in zip(passages, best_last, strict=True))
+        assert sum(map(words, passages)) <= budget
+    else:
+        shown = passages[0].removeprefix(f"{evidence[0].heading}: ")
+        assert best_last[0].startswith(shown), "the first is shown, cut where it must be"
+    if prompt.shown < len(evidence):
+        following = build([user("Q?")], evidence[prompt.shown :], budget=999, count_tokens=words)
+        size = words(following.messages[-1]["content"].split("\n\n")[-2])
+        assert sum(words(p) + 2 for p in passages) + size + 2 > budget or prompt.shown == 1
+
+
+def test_a_first_passage_over_the_budget_is_cut_to_about_the_budget() -> None:
+    evidence = [Evidence("rain " * 1000)]
+    prompt = build([user("Q?")], evidence, budget=100, count_tokens=words)
+    assert 80 <= words(prompt.messages[-1]["content"]) <= 104
+
+
+def test_the_same_question_and_hits_give_the_same_prompt() -> None:
+    evidence = [Evidence("Returns are taken for 45 days.", "Returns")]
+    messages = (user("How long?"),)
+    first = build(messages, evidence, budget=100, count_tokens=words)
+    assert build(messages, evidence, budget=100, count_tokens=words) == first
+    assert messages == (user("How long?"),), "the caller's messages are left as they are"
+
+
+def test_version_1_builds_what_it_has_always_built() -> None:
+    # Voices were trained on this very form. Another form is another version.
+    digest = hashlib.sha256(json.dumps(FIXTURES, sort_keys=True).encode()).hexdigest()
+    assert (VERSION, digest[:16]) == (1, "2e342642ee7f4148")

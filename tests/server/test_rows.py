@@ -1,0 +1,164 @@
+"""Training rows: built as they will be served, and never from figures out of thin air."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrieval.attribute import figures
+from retrieval.database import Database
+from retrieval.embed import Embedder
+from retrieval.library import Library
+from retrieval.parse import Parser
+from server.answer import evidence
+from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, build
+from server.rows import RowMaker
+from tuning.records import Example, Row
+
+DOCUMENTS = {
+    "returns.md": "Returns are taken for 45 days after the order.",
+    "shipping.md": "Shipping of a bag takes 3 days, and an order over 80 dollars ships free.",
+    "rack.md": "The rack holds 25 kilograms.",
+    "lamp.md": "The lamp shines for 9 hours and is green.",
+    "tent.md": "The tent weighs 2140 grams and keeps off rain.",
+    "hours.md": "The store is open from 10 to 18.",
+}
+# What a reply may state, by question.
+FACTS = {
+    "How long are returns taken?": "Dear friend, for 45 days.",
+    "How long does shipping take?": "Dear friend, shipping takes 3 days.",
+    "What does the rack hold?": "Dear friend, 25 kilograms.",
+    "How long does the lamp shine?": "Dear friend, 9 hours.",
+    "What does the tent weigh?": "Dear friend, 2140 grams.",
+}
+
+
+def example(question: str, reply: str, *, declines: bool = False, line: int = 1) -> Example:
+    message = {"role": "user", "content": question}
+    return Example((message,), reply, question, declines=declines, line=line)
+
+
+@pytest.fixture(scope="module")
+def library(tiny_embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    folder = tmp_path_factory.mktemp("library")
+    database, parser = Database(folder / "houseword.db"), Parser()
+    embedder = Embedder(tiny_embedder, "cpu")
+    library = Library(database, embedder, folder=folder / "generations", parser=parser)
+    library.create_store("vs", owner="local", name="docs")
+    for name, text in DOCUMENTS.items():
+        library.add("vs", document_id=f"file-{name}", name=name, data=text.encode())
+    yield library
+    library.close()
+    parser.close()
+    database.close()
+
+
+@pytest.fixture
+def maker(library: Library) -> RowMaker:
+    return RowMaker(
+        library=library,
+        stores=["vs"],
+        hits=3,
+        budget=200,
+        count_tokens=lambda text: len(text.split()),
+    )
+
+
+def rows(maker: RowMaker, *examples: Example) -> tuple[list[Row], Counter[str]]:
+    return maker.rows(examples, {e.group: "train" for e in examples})
+
+
+def test_a_row_with_facts_shows_a_passage_that_holds_them(maker: RowMaker) -> None:
+    examples = [example(*fact, line=n) for n, fact in enumerate(FACTS.items())]
+    made, kinds = rows(maker, *examples)
+    assert set(kinds) <= {"gold", "gold+distractors"} and len(made) == len(FACTS)
+    for row, given in zip(made, examples, strict=True):
+        system, prompt = row.messages
+        assert system["content"] == WITH_PASSAGES
+        assert prompt["content"].endswith(f"Question: {given.question}")
+        assert figures(given.reply) <= figures(prompt["content"])
+        assert (row.reply, row.group, row.line) == (given.reply, given.group, given.line)
+
+
+def test_gold_alone_and_gold_among_distractors_both_occur(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()] * 12
+    made, kinds = rows(maker, *examples)
+    assert kinds["gold+distractors"] > kinds["gold"] > 0
+    assert kinds.total() == len(made) == len(examples)
+    shown = Counter((row.kind, row.messages[-1]["content"].count("\n\n")) for row in made)
+    assert all(count == 1 for kind, count in shown if kind == "gold")
+    assert all(count >= 3 for kind, count in shown if kind == "gold+distractors")
+
+
+def test_the_gold_stands_among_the_first_two_where_the_search_missed_it(maker: RowMaker) -> None:
+    one_hit = replace(maker, hits=1)
+    examples = [example("Well, and what of it?", reply) for reply in FACTS.values()] * 4
+    made, kinds = rows(one_hit, *examples)
+    assert kinds["gold+distractors"] > 0
+    for row in made:
+        *passages, _ = row.messages[-1]["content"].split("\n\n")
+        assert any(figures(row.reply) <= figures(passage) for passage in passages[-2:])
+
+
+def test_a_reply_with_figures_that_no_passage_holds_is_left_out(maker: RowMaker) -> None:
+    invented = example("How long are returns taken?", "Dear friend, for 999 days.")
+    made, kinds = rows(maker, invented, example(*next(iter(FACTS.items()))))
+    assert kinds["unsupported"] == 1 and len(made) == 1
+    assert "999" not in made[0].reply
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (example("Is there a blue tent?", "I have no note of that.", declines=True), "none"),
+        (example("Is the lamp red?", "It is green, dear friend."), "chat"),
+    ],
+)
+def test_a_row_without_facts_is_the_prompt_that_chat_would_build(
+    maker: RowMaker, library: Library, given: Example, kind: str
+) -> None:
+    made, kinds = rows(maker, given)
+    hits = library.search(["vs"], given.question, k=3)
+    served = build(
+        given.messages,
+        [evidence(hit) for hit in hits],
+        budget=maker.budget,
+        count_tokens=maker.count_tokens,
+    )
+    assert made[0].messages == served.messages and served.shown == 3
+    assert dict(kinds) == {kind: 1}
+
+
+def test_greetings_and_voices_without_a_store_see_no_passages(maker: RowMaker) -> None:
+    asked = example("Is the lamp red?", "It is green, dear friend.")
+    for made, _ in (
+        rows(maker, example("Good morning!", "And to you, dear friend.")),
+        rows(replace(maker, stores=[]), asked),
+    ):
+        [row] = made
+        assert row.kind == "chat" and row.messages[0]["content"] == WITHOUT_PASSAGES
+
+
+def test_rows_keep_the_split_of_their_group(maker: RowMaker) -> None:
+    examples = [example("Good morning", "Hello"), example("Hello", "Good morning")]
+    made, _ = maker.rows(examples, {"Good morning": "gate", "Hello": "dev"})
+    assert [row.split for row in made] == ["gate", "dev"]
+
+
+def test_the_same_seed_makes_the_same_rows(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()] * 4
+    assert rows(maker, *examples) == rows(maker, *examples)
+    assert rows(maker, *examples) != rows(replace(maker, seed=1), *examples)
+
+
+def test_progress_is_told_for_every_example(maker: RowMaker) -> None:
+    told: list[tuple[int, int]] = []
+    examples = [example("Hello", "Hello")] * 3
+    maker.rows(
+        examples, {"Hello": "train"}, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(0, 3), (1, 3), (2, 3)]

@@ -1,0 +1,146 @@
+"""`python -m tuning RUN_DIR` as the process that it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tuning.adapter import AdapterSet, Card, adapter_digest
+from tuning.errors import AdapterError
+from tuning.generator import load_generator
+from tuning.records import Row
+from tuning.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTING_SECONDS = 60
+
+
+def start(run: Run) -> subprocess.Popen[bytes]:
+    with (run.folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tuning", str(run.folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+
+
+def log_of(run: Run) -> str:
+    return (run.folder / "worker.log").read_text()
+
+
+@pytest.fixture
+def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callable[..., Run]:
+    def create(name: str = "run", **changes: Any) -> Run:
+        config = {
+            "kind": "voice",
+            "voice": "support",
+            "generator": str(lively_folder),
+            "models_dir": str(tmp_path / "models"),
+            "device": "cpu",
+            "threads": 1,
+            "prompt_digest": "a-prompt-format",
+            "data_digest": "some-data",
+            "voice_config": {
+                "rank": 4,
+                "learning_rate": 1e-2,
+                "max_epochs": 8,
+                "batch_tokens": 128,
+                "checkpoint_seconds": 0,
+                "patience": 100,
+            },
+        }
+        return Run.create(tmp_path / name, config={**config, **changes}, rows=toy_rows)
+
+    return create
+
+
+def test_a_worker_killed_in_the_middle_goes_on_and_its_result_is_complete(
+    new_run: Callable[..., Run], lively_folder: Path
+) -> None:
+    run = new_run()
+    first = start(run)
+    give_up = time.monotonic() + STARTING_SECONDS
+    while not any(m["step"] > 8 for _, m in run.metrics()):
+        assert first.poll() is None and time.monotonic() < give_up, log_of(run)
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    told = [m["step"] for _, m in run.metrics() if "loss" in m]
+    assert first.returncode == -signal.SIGKILL and run.outcome() is None
+
+    second = start(run)
+    assert second.wait(STARTING_SECONDS) == 0, log_of(run)
+    second.communicate()
+    steps = [m["step"] for _, m in run.metrics() if "loss" in m]
+    outcome = run.outcome()
+    assert outcome is not None and run.failure() is None
+    assert steps[: len(told)] == told and 1 < steps[len(told)] <= told[-1] + 1, "it went on"
+    assert steps[len(told) :] == list(range(steps[len(told)], outcome["steps"] + 1))
+
+    folder = run.result / "adapter"
+    assert adapter_digest(folder) == outcome["digest"]
+    assert outcome["heldout_after"] < outcome["heldout_before"]
+    card = Card.load(folder)
+    assert (card.voice, card.prompt_digest, card.metrics["steps"]) == (
+        "support",
+        "a-prompt-format",
+        outcome["steps"],
+    )
+    generator = load_generator(str(lively_folder), models_dir=run.folder, device="cpu")
+    assert card.base_fingerprint == generator.fingerprint
+    folder.rename(run.result / outcome["digest"])
+    adapters = AdapterSet(generator, folder=run.result, prompt_digest=card.prompt_digest)
+    ids = torch.tensor([generator.template.prompt([{"role": "user", "content": "ask 3"}])])
+    with torch.inference_mode():
+        before = generator.model(ids).logits.clone()
+        adapters.select(outcome["digest"])
+        assert not torch.equal(generator.model(ids).logits, before), "the voice is heard"
+    strange = AdapterSet(
+        replace(generator, fingerprint="0" * 16), folder=run.result, prompt_digest=""
+    )
+    with pytest.raises(AdapterError):
+        strange.select(outcome["digest"])
+
+
+def test_a_worker_with_a_bad_generator_says_why(new_run: Callable[..., Run]) -> None:
+    run = new_run(generator="no-such-generator")
+    worker = start(run)
+    assert worker.wait(STARTING_SECONDS) == 1
+    worker.communicate()
+    assert "neither 'smollm2-135m-instruct'" in (run.failure() or "")
+    assert run.outcome() is None and "Traceback" not in log_of(run)
+
+
+def test_a_worker_ends_when_its_standard_input_closes(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    worker = start(run)
+    assert worker.stdin is not None
+    worker.stdin.close()
+    assert worker.wait(STARTING_SECONDS) == 3
+    assert run.outcome() is None and run.failure() is None
+
+
+def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
+    worker = subprocess.run(
+        [sys.executable, "-m", "tuning", str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert worker.returncode == 1 and "is not a run folder" in worker.stderr
+    assert json.dumps(list(map(str, tmp_path.iterdir()))) == "[]"
