@@ -66,6 +66,7 @@ class Prepared:
     stores: tuple[str, ...]
     shown: tuple[Hit, ...]
     messages: tuple[Message, ...]
+    prompt_ids: list[int] = field(default_factory=list)
     ready_text: str | None = None  # an answer that needs no generator
 
 
@@ -82,12 +83,15 @@ class Part:
 def prepare(services: Services, owner: str, question: Question) -> Prepared:
     """Find who speaks and what the documents say; runs in a thread.
 
-    Raises `NotFound` for an unknown model or store.
+    Raises `NotFound` for an unknown model or store, `PromptTooLong` for too much text.
     """
+    services.engine.check_length(question.messages)
     adapter = services.resolve_model(owner, question.model)
     stores, shown = _search(services, owner, question)
     if stores is None:
-        return Prepared(question, owner, question.model, adapter, (), (), (), NO_DOCUMENTS)
+        return Prepared(
+            question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
+        )
     prompt = build(
         question.messages,
         [evidence(hit) for hit in shown],
@@ -95,7 +99,14 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         count_tokens=services.engine.count_tokens,
     )
     return Prepared(
-        question, owner, question.model, adapter, stores, shown[: prompt.shown], prompt.messages
+        question,
+        owner,
+        question.model,
+        adapter,
+        stores,
+        shown[: prompt.shown],
+        prompt.messages,
+        services.engine.encode(prompt.messages),
     )
 
 
@@ -141,7 +152,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
         yield Part("", "stop", (), usage)
     else:
         ticket = services.engine.submit(
-            prepared.messages, adapter=prepared.adapter, sampling=prepared.question.sampling
+            prepared.prompt_ids, adapter=prepared.adapter, sampling=prepared.question.sampling
         )
         try:
             async for piece in ticket:

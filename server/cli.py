@@ -186,14 +186,17 @@ def doctor(context: Context, as_json: bool) -> None:
 
 @main.command()
 @click.option("--minutes", type=float, default=4.0, show_default=True, help="Longest training.")
+@click.option(
+    "--keep", is_flag=True, help="Ask the voice of the last run: teach only the first time."
+)
 @click.pass_obj
 @told
-def demo(context: Context, minutes: float) -> None:
+def demo(context: Context, minutes: float, keep: bool) -> None:
     """See the whole product at work on a made-up company's documents and voice."""
     from server.demo import run
 
     keep_quiet()
-    run(context.settings, minutes=minutes)
+    run(context.settings, minutes=minutes, keep=keep)
 
 
 for group in (tune, voices, jobs):

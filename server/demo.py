@@ -10,10 +10,12 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from server.client import Client, ClientError, connect
@@ -29,8 +31,11 @@ ASKED = ("q019", "q040", "q058")
 MAX_TOKENS = 96
 
 
-def run(settings: Settings, *, minutes: float) -> None:
-    """Ingest, ask, teach, ask again; raises `ClientError` where a step fails."""
+def run(settings: Settings, *, minutes: float, keep: bool = False) -> None:
+    """Ingest, ask, teach, ask again; raises `ClientError` where a step fails.
+
+    `keep` asks the voice of an earlier run, where there is one, instead of teaching it again.
+    """
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     settings = replace(settings, data_dir=settings.data_dir / "demo")
     questions = _questions()
@@ -53,24 +58,34 @@ def run(settings: Settings, *, minutes: float) -> None:
         err.rule("3. Three questions, untuned")
         before = [_ask(client, health["generator"], q, err) for q in questions]
 
-        err.rule(f"4. Teaching the voice '{VOICE}' ({minutes:g} minutes at most)")
-        job = teach(
-            client,
-            DATA / "voices" / f"{VOICE}.jsonl",
-            name=VOICE,
-            hyperparameters={"max_minutes": minutes},
-            store_id=store_id,
-            console=err,
-        )
+        job = _taught_before(client) if keep else None
+        if job:
+            err.rule(f"4. The voice '{VOICE}' of the last run")
+        else:
+            err.rule(f"4. Teaching the voice '{VOICE}' ({minutes:g} minutes at most)")
+            job = teach(
+                client,
+                DATA / "voices" / f"{VOICE}.jsonl",
+                name=VOICE,
+                hyperparameters={"max_minutes": minutes},
+                store_id=store_id,
+                console=err,
+            )
         if job["status"] != "succeeded":
             raise ClientError(f"teaching ended as {job['status']}: {job['error']}")
+        result = job["result"]
+        err.print(
+            f"held-out loss {result['heldout_loss_before']:.3f} -> "
+            f"{result['heldout_loss_after']:.3f}: "
+            + ("the voice serves now" if result["promoted"] else "the voice stays a candidate")
+        )
 
         err.rule("5. The same questions, in the voice")
         after = [_ask(client, job["fine_tuned_model"], q, err) for q in questions]
 
-    result = job["result"]
-    out.print(_side_by_side(questions, before, after))
-    _print_next(out, settings)
+    for compared in zip(questions, before, after, strict=True):
+        _print_compared(out, *compared)
+    _print_next(out, settings, VOICE if result["promoted"] else job["fine_tuned_model"])
     answers = [
         {
             "question": question["question"],
@@ -116,29 +131,44 @@ def _ask(client: Client, model: str, question: dict[str, Any], err: Console) -> 
     return {"text": text, "citations": citations}
 
 
-def _side_by_side(
-    questions: list[dict[str, Any]], before: list[dict[str, Any]], after: list[dict[str, Any]]
-) -> Table:
-    table = Table("question", "before", "after, in the voice", "sources", show_lines=True)
-    for question, old, new in zip(questions, before, after, strict=True):
-        sources = "\n".join(
-            f"\\[{c['index']}] {c['filename']}: {c['heading'] or ''}" for c in new["citations"]
-        )
-        expected = f"{question['question']}\n(expected: {', '.join(question['expected'])})"
-        cells = (expected, old["text"], new["text"])
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells), sources)
-    return table
+def _taught_before(client: Client) -> dict[str, Any] | None:
+    """The latest job that taught the demo's voice, if there is one."""
+    for job in client.pages("/v1/fine_tuning/jobs"):
+        if job["suffix"] == VOICE and job["status"] == "succeeded":
+            return job
+    return None
 
 
-def _print_next(out: Console, settings: Settings) -> None:
-    folder = settings.data_dir
+def _print_compared(
+    out: Console, question: dict[str, Any], old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    out.print()
+    out.print(question["question"], style="bold", markup=False)
+    table = Table("before", "after, in the voice", expand=True)
+    for column in table.columns:
+        column.ratio = 1
+    table.add_row(escape(old["text"]), escape(new["text"]))
+    out.print(table)
+    for source in new["citations"]:
+        place = source["filename"] + (f", {source['heading']}" if source["heading"] else "")
+        text = shorten(source["text"].replace(source["heading"] or "", "", 1), 120)
+        out.print(f"  [{source['index']}] {place}: {text}", style="dim", markup=False)
+    expected = ", ".join(question["expected"])
+    out.print(f"  the documents say: {expected} ({question['document']})", markup=False)
+
+
+def _print_next(out: Console, settings: Settings, model: str) -> None:
+    houseword = f".venv/bin/houseword --data-dir {settings.data_dir}"
+    ask = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": "Do you ship to Canada?"}]}
+    )
     commands = (
-        f".venv/bin/houseword --data-dir {folder} ask --model {VOICE} "
-        '"How long do I have to send something back?"',
-        f".venv/bin/houseword --data-dir {folder} serve",
+        f'{houseword} ask --model {model} "How long do I have to send something back?"',
+        f"{houseword} serve",
+        f"curl {settings.url}/v1/chat/completions -H 'content-type: application/json' -d '{ask}'",
         ".venv/bin/houseword ingest YOUR_FOLDER",
         ".venv/bin/houseword tune voice YOUR_REPLIES.jsonl --name yours",
     )
-    out.print("What to do next:")
+    out.print("\nWhat to do next:")
     for command in commands:
         out.print(f"  {command}", markup=False, soft_wrap=True)

@@ -26,6 +26,7 @@ from tuning.generator import Generator, load_generator
 logger = logging.getLogger(__name__)
 
 SLOTS = 4  # answers that are written in turns; more wait in the queue
+LONGEST_TOKEN = 100  # characters; longer text per token of the context cannot fit
 
 
 class Overloaded(ApiError):
@@ -132,25 +133,36 @@ class Engine:
         """Tokens of a text as the generator reads it; safe from any thread."""
         return len(self.generator.template.text(text))
 
-    def submit(
-        self, messages: Sequence[Message], *, adapter: str | None, sampling: Sampling
-    ) -> Ticket:
+    def check_length(self, messages: Sequence[Message]) -> None:
+        """Refuse what cannot fit before anything reads it; raises PromptTooLong."""
+        characters = sum(len(message["content"]) for message in messages)
+        if characters > LONGEST_TOKEN * self.context_tokens:
+            raise self._too_long(f"{characters} characters")
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The ids of a prompt; safe from any thread. Raises PromptTooLong."""
+        self.check_length(messages)
+        ids = self.generator.template.prompt(messages)
+        if len(ids) >= self.context_tokens:
+            raise self._too_long(f"{len(ids)} tokens")
+        return ids
+
+    def _too_long(self, size: str) -> PromptTooLong:
+        return PromptTooLong(
+            f"This conversation has {size}; at most {self.context_tokens - 1} tokens fit "
+            f"into the context of {self.context_tokens}. Shorten it."
+        )
+
+    def submit(self, prompt_ids: list[int], *, adapter: str | None, sampling: Sampling) -> Ticket:
         """Queue a request; returns at once. Call it on the event loop that will read the pieces.
 
         Raises:
-            PromptTooLong: the prompt does not fit into the context.
             Overloaded: the queue is full.
             ApiError: the server is stopping.
         """
-        ids = self.generator.template.prompt(messages)
-        if len(ids) >= self.context_tokens:
-            raise PromptTooLong(
-                f"This conversation has {len(ids)} tokens; at most {self.context_tokens - 1} fit "
-                f"into the context of {self.context_tokens}. Shorten it."
-            )
         if self._stopping:
             raise _stopping()
-        ticket = Ticket(ids, adapter, sampling, asyncio.get_running_loop())
+        ticket = Ticket(prompt_ids, adapter, sampling, asyncio.get_running_loop())
         try:
             self._inbox.put_nowait(ticket)
         except queue.Full:

@@ -33,7 +33,8 @@ from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
-from tuning.errors import TuningError
+from tuning.adapter import fsync_folder
+from tuning.errors import ExamplesError, TuningError
 from tuning.examples import assign_splits, by_question, data_digest, read_examples
 from tuning.records import Example, Split
 from tuning.run import Run
@@ -154,6 +155,10 @@ class Jobs:
                 "teach the voice to invent, so they are left out.",
                 level="warn",
             )
+        if not {"train", "dev"} <= {row.split for row in rows}:
+            raise ExamplesError(
+                [(0, "too few examples are left to train on some and hold others out")]
+            )
         Run.create(
             run.folder,
             config={
@@ -241,6 +246,7 @@ class Jobs:
             aside = place.with_suffix(".part")
             shutil.rmtree(aside, ignore_errors=True)
             shutil.copytree(run.result / "adapter", aside)
+            fsync_folder(aside)
             aside.rename(place)
         card = json.loads((place / "card.json").read_text())
         active = self._voices.version(job.owner, job.suffix)

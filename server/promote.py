@@ -24,7 +24,7 @@ def decide(card: Mapping[str, Any], active: Mapping[str, Any] | None = None) -> 
     """Judge a trained version by its card, against the active version's card if there is one."""
     before, after = card["metrics"]["heldout_before"], card["metrics"]["heldout_after"]
     change = f"held-out loss {before:.3f} -> {after:.3f} nats per token"
-    if after >= before:
+    if not after < before:  # a loss that is no number is no help either
         return Decision(False, (f"{change}: training did not help",))
     if active is not None and _same_rows(card, active):
         best = active["metrics"]["heldout_after"]

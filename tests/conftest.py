@@ -209,6 +209,12 @@ class serving:
         assert not self._thread.is_alive(), "the server did not stop"
 
 
+@pytest.fixture(scope="session", name="serving")
+def serving_fixture() -> type[serving]:
+    """`with serving(settings) as server`: for tests that stop a server themselves."""
+    return serving
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nobody listens on at this moment."""

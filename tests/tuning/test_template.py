@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,14 @@ def test_the_digest_names_the_form_and_not_the_run(
     assert ChatTemplate(tokenizer).digest(fixtures) == template.digest(fixtures)
     other_tokenizer.chat_template = THINKING
     assert ChatTemplate(other_tokenizer).digest(fixtures) != template.digest(fixtures)
+
+
+def test_threads_do_not_disturb_each_others_encoding(template: ChatTemplate) -> None:
+    # Spelling special tokens out is state of a tokenizer, and one was shared by all threads.
+    messages = [user("a<|end|>b")]
+    expected = template.prompt(messages)
+    with ThreadPoolExecutor(4) as threads:
+        assert all(ids == expected for ids in threads.map(template.prompt, [messages] * 400))
 
 
 def test_counting_is_the_number_of_ids(template: ChatTemplate) -> None:
