@@ -52,8 +52,7 @@ class Citer:
     def _send(self, end: int) -> str:
         """The open text up to `end`, with a marker behind each sentence that another follows."""
         out = ""
-        while len(claims := split_claims(self._open[:end])) > 1:
-            stop = claims[0][1]
+        while len(claims := split_claims(self._open)) > 1 and (stop := claims[0][1]) < end:
             out += self._open[self._sent : stop] + self._marker(self._open[:stop])
             self._open, self._sent, end = self._open[stop:], 0, end - stop
         out += self._open[self._sent : end]

@@ -31,14 +31,14 @@ ASKED = ("q019", "q040", "q058")
 MAX_TOKENS = 96
 
 
-def run(settings: Settings, *, minutes: float, keep: bool = False) -> None:
+def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = DATA) -> None:
     """Ingest, ask, teach, ask again; raises `ClientError` where a step fails.
 
     `keep` asks the voice of an earlier run, where there is one, instead of teaching it again.
     """
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     settings = replace(settings, data_dir=settings.data_dir / "demo")
-    questions = _questions()
+    questions = _questions(data)
     err.rule("1. Models")
     with connect(settings) as client:
         health = client.get("/healthz")
@@ -46,7 +46,7 @@ def run(settings: Settings, *, minutes: float, keep: bool = False) -> None:
 
         err.rule("2. Documents")
         store_id = client.get("/v1/vector_stores/default")["id"]
-        report = ingest_paths(client, [DATA / "documents"], store_id=store_id, console=err)
+        report = ingest_paths(client, [data / "documents"], store_id=store_id, console=err)
         if report["failed"]:
             raise ClientError(f"a demo document failed: {report['failed'][0]}")
         store = client.get(f"/v1/vector_stores/{store_id}")
@@ -65,7 +65,7 @@ def run(settings: Settings, *, minutes: float, keep: bool = False) -> None:
             err.rule(f"4. Teaching the voice '{VOICE}' ({minutes:g} minutes at most)")
             job = teach(
                 client,
-                DATA / "voices" / f"{VOICE}.jsonl",
+                data / "voices" / f"{VOICE}.jsonl",
                 name=VOICE,
                 hyperparameters={"max_minutes": minutes},
                 store_id=store_id,
@@ -113,8 +113,8 @@ def run(settings: Settings, *, minutes: float, keep: bool = False) -> None:
     click.echo(json.dumps(summary, ensure_ascii=False))
 
 
-def _questions() -> list[dict[str, Any]]:
-    lines = (DATA / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+def _questions(data: Path) -> list[dict[str, Any]]:
+    lines = (data / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     known = {q["id"]: q for q in map(json.loads, lines)}
     return [known[id] for id in ASKED]
 

@@ -57,6 +57,7 @@ def cite(pieces: list[str], *, hits: tuple[Hit, ...] = (RETURNS, LABELS)) -> tup
 @given(text=ANSWER, data=st.data())
 @example(text="Returns are taken for 45 days whenever you want to do so\n12. A", data=None)
 @example(text="Returns are taken for 45 days whenever you want to do so\n-5 b", data=None)
+@example(text="Returns are taken for 45 days whenever you want to do so\n1. \nReturns", data=None)
 @example(text="[[1]1]A", data=None)
 def test_the_same_text_gives_the_same_answer_however_it_is_cut(
     text: str, data: st.DataObject | None

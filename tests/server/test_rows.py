@@ -112,6 +112,23 @@ def test_a_reply_with_figures_that_no_passage_holds_is_left_out(maker: RowMaker)
 
 
 @pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        ("Dear friend, 45 days, and 3 for shipping.", 1),
+        ("Dear friend, 45 days, 3 for shipping, 12 for luck.", 1),
+        ("Dear friend, 45 days, 12 for luck, 777 for more of it.", 0),
+    ],
+)
+def test_one_or_two_passages_must_hold_most_of_a_replys_figures(
+    maker: RowMaker, reply: str, kept: int
+) -> None:
+    made, _ = rows(maker, example("How long are returns and shipping?", reply))
+    assert len(made) == kept
+    for row in made:
+        assert {"45", "3"} <= figures(row.messages[-1]["content"])
+
+
+@pytest.mark.parametrize(
     ("given", "kind"),
     [
         (example("Is there a blue tent?", "I have no note of that.", declines=True), "none"),
