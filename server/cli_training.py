@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from server.command import Context, as_json, err, fail, out, store_option, told
 
@@ -76,7 +76,8 @@ def voices(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(listed))
         return
-    table = Table("voice", "version", "state", "held-out loss", "why")
+    # Ids are there to be copied: folded at the worst, never cut.
+    table = Table("voice", Column("version", overflow="fold"), "state", "held-out loss", "why")
     for voice in listed:
         for version in voice["versions"]:
             metrics = version["metrics"]
@@ -111,11 +112,11 @@ def jobs(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(listed))
         return
-    table = Table("job", "voice", "status", "tokens", "result")
+    table = Table(Column("job", no_wrap=True), "voice", "status", "result")
     for job in listed:
         reasons = "; ".join((job["result"] or {}).get("reasons", []))
         said = reasons or (job["error"] or {}).get("message", "")
-        table.add_row(job["id"], job["suffix"], job["status"], str(job["trained_tokens"]), said)
+        table.add_row(job["id"], job["suffix"], job["status"], said)
     out.print(table if listed else "No jobs yet: houseword tune voice FILE --name NAME")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from server.errors import ApiError
 from server.prompt import FIXTURES, Message
 from tuning.adapter import AdapterSet
-from tuning.errors import PromptTooLong
+from tuning.errors import PromptTooLong, is_out_of_memory
 from tuning.generate import Piece, Sampling, answer
 from tuning.generator import Generator, load_generator
 
@@ -208,7 +208,10 @@ class Engine:
         try:
             self._adapters.select(ticket.adapter)
             piece = next(pieces)
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                ticket.deliver(error)
+                return False
             logger.error("out of memory while answering", exc_info=error)
             ticket.deliver(ApiError(503, "The machine is out of memory.", code="out_of_memory"))
             return False

@@ -35,7 +35,7 @@ from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
 from tuning.adapter import fsync_folder
 from tuning.errors import ExamplesError, TuningError
-from tuning.examples import assign_splits, by_question, data_digest, read_examples
+from tuning.examples import assign_splits, data_digest, read_examples
 from tuning.records import Example, Split
 from tuning.run import Run
 
@@ -135,7 +135,7 @@ class Jobs:
     def _prepare(self, job: Job, run: Run) -> bool:
         """Freeze the rows into the run folder; false if the job was cancelled meanwhile."""
         examples = self._examples(job)
-        splits, examples = self._splits(job, examples)
+        splits = self._splits(job, examples)
 
         def progress(done: int, total: int) -> None:
             if self._stopping.is_set() or (done % ROWS_TOLD == 0 and self._ended(job)):
@@ -183,20 +183,16 @@ class Jobs:
         file = self._ledger.file(job.owner, job.request["training_file"])
         return read_examples(self._content.read(file.digest))
 
-    def _splits(self, job: Job, examples: list[Example]) -> tuple[dict[str, Split], list[Example]]:
-        """The split of every group, remembered for ever; too few groups: by question."""
-        if len({example.group for example in examples}) < 8:
-            examples = by_question(examples)
+    def _splits(self, job: Job, examples: list[Example]) -> dict[str, Split]:
+        """The split of every example, remembered for ever."""
         known = self._voices.splits(job.owner, job.suffix)
         splits = assign_splits(examples, known=known)
         self._voices.keep_splits(job.owner, job.suffix, splits)
-        return splits, examples
+        return splits
 
     def _train(self, job: Job, run: Run) -> str | None:
         """Run the worker to its end, telling its metrics; returns why it failed, if it did."""
-        told = sum(1 for _ in run.metrics())  # before a restart
         offset = max((end for end, _ in run.metrics()), default=0)
-        logger.info("job %s: worker starts after %d reports", job.id, told)
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # leave the cores to chat
         with (run.folder / "worker.log").open("ab") as log:
             self._worker = subprocess.Popen(

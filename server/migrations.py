@@ -192,15 +192,15 @@ def m004_create_turns(connection: Connection) -> None:
 
 
 def m005_create_splits(connection: Connection) -> None:
-    """Which split each group of a voice's examples belongs to, for ever."""
+    """Which split each question of a voice's examples belongs to, for ever."""
     connection.execute(
         """
         CREATE TABLE splits (
             owner TEXT NOT NULL,
             voice TEXT NOT NULL,
-            "group" TEXT NOT NULL,
+            question TEXT NOT NULL,
             split TEXT NOT NULL CHECK (split IN ('train', 'dev', 'gate')),
-            PRIMARY KEY (owner, voice, "group")
+            PRIMARY KEY (owner, voice, question)
         ) WITHOUT ROWID"""
     )
 

@@ -19,6 +19,7 @@ from retrieval.library import Library
 from retrieval.records import Hit
 from server.answer import evidence, is_small_talk
 from server.prompt import CountTokens, build
+from tuning.examples import question_key
 from tuning.records import Example, Row, Split
 
 GOLD_ONLY = 0.2  # share of the rows with gold that show nothing else
@@ -65,7 +66,7 @@ class RowMaker:
                 Row(
                     messages=prompt.messages,
                     reply=example.reply,
-                    split=splits[example.group],
+                    split=splits[question_key(example)],
                     kind=kind,
                     group=example.group,
                     line=example.line,

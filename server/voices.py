@@ -150,20 +150,20 @@ class Voices:
         return _version(row) if row else None
 
     def splits(self, owner: str, voice: str) -> dict[str, Split]:
-        """Which split each group of a voice's examples belongs to, for ever."""
+        """Which split each question of a voice's examples belongs to, for ever."""
         with self._database.read() as connection:
             rows = connection.execute(
-                'SELECT "group", split FROM splits WHERE owner = ? AND voice = ?', (owner, voice)
+                "SELECT question, split FROM splits WHERE owner = ? AND voice = ?", (owner, voice)
             ).fetchall()
-        return {row["group"]: row["split"] for row in rows}
+        return {row["question"]: row["split"] for row in rows}
 
     def keep_splits(self, owner: str, voice: str, splits: dict[str, Split]) -> None:
-        """Remember the split of new groups; what is known never changes."""
+        """Remember the split of new questions; what is known never changes."""
         self._database.write(
             lambda connection: connection.executemany(
-                'INSERT INTO splits (owner, voice, "group", split) VALUES (?, ?, ?, ?) '
+                "INSERT INTO splits (owner, voice, question, split) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
-                [(owner, voice, group, split) for group, split in splits.items()],
+                [(owner, voice, question, split) for question, split in splits.items()],
             )
         )
 

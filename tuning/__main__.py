@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuning.errors import TuningError
+from tuning.errors import TuningError, is_out_of_memory
 from tuning.records import VoiceConfig
 from tuning.run import Run
 
@@ -36,7 +36,9 @@ def main(folder: str) -> int:
     except TuningError as error:
         run.fail(str(error))
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         run.fail("the machine ran out of memory: lower batch_tokens or choose a smaller model")
         return 1
     except OSError as error:

@@ -79,6 +79,8 @@ def new_adapter(generator: Generator, config: VoiceConfig) -> Any:
     )
     with _quiet():
         model = get_peft_model(generator.model, lora)
+    # By name: the path of a machine would give the same adapter another digest elsewhere.
+    model.peft_config["default"].base_model_name_or_path = generator.name
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             setattr(module, "cast_input_dtype_enabled", False)  # noqa: B010  # autocast does it, without a copy

@@ -37,7 +37,6 @@ class Progress:
     evaluation_seconds: float = 0.0
     heldout_before: float | None = None
     best: float = float("inf")
-    best_step: int = 0
     worse: int = 0
 
 
@@ -54,7 +53,6 @@ class Checkpoints:
 
     def keep_best(self, model: Any, progress: Progress) -> None:
         """Keep this adapter as the best so far."""
-        progress.best_step = progress.step
         self._write(self.best, progress, lambda aside: model.save_pretrained(aside))
 
     def save(self, model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

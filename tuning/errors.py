@@ -7,6 +7,7 @@ TuningError
 ├── AdapterError(ValueError)        an adapter that does not fit its base or its prompt format
 ├── PromptTooLong(ValueError)       more tokens than the context holds
 ├── ExamplesError(ValueError)       training data with line numbers and reasons
+├── Diverged(ArithmeticError)       a training whose loss is no longer a number
 └── RunError(RuntimeError)          a run folder that cannot be used
 """
 
@@ -37,6 +38,10 @@ class PromptTooLong(TuningError, ValueError):
     """The prompt and the requested answer do not fit into the context."""
 
 
+class Diverged(TuningError, ArithmeticError):
+    """The loss is no longer a number; the message says what to lower."""
+
+
 class RunError(TuningError, RuntimeError):
     """A run folder is incomplete or was not written by this program."""
 
@@ -52,3 +57,13 @@ class ExamplesError(TuningError, ValueError):
         shown = "; ".join(f"line {n}: {why}" if n else why for n, why in problems[:5])
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         super().__init__(shown + more)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out; torch says so in a RuntimeError's words."""
+    if isinstance(error, MemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in words or "can't allocate memory" in words
+    )

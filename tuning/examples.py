@@ -22,6 +22,7 @@ from tuning.records import Example, Split
 MINIMUM_EXAMPLES = 10
 GATE_SHARE, GATE_SHARE_MOST, GATE_ROWS = 0.15, 0.30, 90
 DEV_SHARE = 0.10
+LEAST_GROUPS = 8
 _GROUP_FIELDS = ("group", "topic", "intent", "document")
 _ROLES = ("system", "user", "assistant")
 
@@ -107,7 +108,7 @@ def _message(value: Any, index: int) -> dict[str, str]:
 
 _DECLINE = re.compile(
     r"\b(do(es)? ?n.t|do not|does not|not|no|nothing|never)\b[^.?!]{0,40}"
-    r"\b(have|say|note|note of|record(ed)?|listed|written|know|pegboard|documents?|provision|"
+    r"\b(have|say|note|record(ed)?|listed|written|know|documents?|provision|"
     r"information)\b",
     re.IGNORECASE,
 )
@@ -122,33 +123,48 @@ def looks_like_decline(reply: str) -> bool:
 def assign_splits(
     examples: Sequence[Example], *, known: Mapping[str, Split] | None = None
 ) -> dict[str, Split]:
-    """The split of every group: once assigned, for ever.
+    """The split of every example, by its `question_key`: once assigned, for ever.
 
-    Groups already in `known` keep their split. New groups are taken in the order of a hash, and
-    go to the gate until it has 15% of the rows (up to 30% to reach 90 rows), then to dev until
-    it has 10%, then to train. A file with a single group is split by question instead: the
-    caller passes examples regrouped by `by_question`.
+    Examples in `known` keep their split, and new ones of their group follow them. New groups are
+    taken in the order of a hash: to the gate until it has 15% of the rows (up to 30% to reach 90
+    rows), then to dev until it has 10%, then to train. Where there are too few groups to fill
+    all three, each question is a group of its own.
     """
-    rows = Counter(example.group for example in examples)
-    total = sum(rows.values())
+    groups = {question_key(example): example.group for example in examples}
+    if len(set(groups.values())) >= LEAST_GROUPS:
+        splits = _assign(groups, known or {})
+        if {"train", "dev", "gate"} <= set(splits.values()):
+            return splits
+    return _assign({key: key for key in groups}, known or {})
+
+
+def _assign(groups: Mapping[str, str], known: Mapping[str, Split]) -> dict[str, Split]:
+    total = len(groups)
     share = min(max(GATE_SHARE, GATE_ROWS / total), GATE_SHARE_MOST)
     wanted: dict[Split, float] = {"gate": share * total, "dev": DEV_SHARE * total}
-    splits: dict[str, Split] = {g: s for g, s in (known or {}).items() if g in rows}
-    held = Counter[Split]()
-    for group, split in splits.items():
-        held[split] += rows[group]
-    for group in sorted(rows.keys() - splits.keys(), key=_hash):
-        open_to: list[Split] = [
-            split for split in wanted if held[split] + rows[group] / 2 <= wanted[split]
-        ]
-        splits[group] = open_to[0] if open_to else "train"
-        held[splits[group]] += rows[group]
-    return splits
+    most: dict[Split, float] = {"gate": GATE_SHARE_MOST * total, "dev": 2 * DEV_SHARE * total}
+    splits = {key: known[key] for key in groups if key in known}
+    of_group: dict[str, Split] = {}
+    for key, split in splits.items():
+        of_group.setdefault(groups[key], split)
+    held = Counter(splits.values())
+    new = Counter(group for key, group in groups.items() if key not in splits)
+    for group in sorted(new, key=_hash):
+        if group not in of_group:
+            open_to: list[Split] = [
+                split
+                for split in wanted
+                if held[split] + new[group] / 2 <= wanted[split]
+                and held[split] + new[group] <= max(1, most[split])
+            ]
+            of_group[group] = open_to[0] if open_to else "train"
+        held[of_group[group]] += new[group]
+    return {key: splits.get(key) or of_group[group] for key, group in groups.items()}
 
 
-def by_question(examples: Iterable[Example]) -> list[Example]:
-    """The examples with their own question as the group: for files with too few topics."""
-    return [Example(e.messages, e.reply, _normal(e.question), e.declines, e.line) for e in examples]
+def question_key(example: Example) -> str:
+    """What an example is remembered by: a hash of its question's words, 16 hex digits."""
+    return _hash(_normal(example.question))[:16]
 
 
 def data_digest(examples: Iterable[Example]) -> str:

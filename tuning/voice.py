@@ -9,6 +9,7 @@ Knows no documents, no HTTP and no jobs. Read `train_voice` first.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 
 from tuning.adapter import new_adapter
 from tuning.checkpoint import Checkpoints, Progress
-from tuning.errors import ExamplesError
+from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
 from tuning.records import Row, VoiceConfig
 from tuning.template import ChatTemplate
@@ -92,6 +93,8 @@ def train_voice(
     def evaluate() -> None:
         began = clock()
         loss = lessons.heldout(dev, config)
+        if not math.isfinite(loss):
+            raise Diverged(f"the held-out loss became {loss}: lower learning_rate")
         progress.evaluation_seconds = clock() - began
         progress.worse = 0 if loss < progress.best else progress.worse + 1
         if loss < progress.best:

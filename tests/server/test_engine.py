@@ -131,7 +131,9 @@ def test_interleaved_voices_write_what_they_write_alone(engine: Engine, voices) 
 
     alone = run(serial())
     assert len(asked) > SLOTS and run(together()) == alone
-    by_voice = {voice: text for (q, voice), text in zip(asked, alone, strict=True) if q == QUESTIONS[0]}
+    by_voice = {
+        voice: text for (q, voice), text in zip(asked, alone, strict=True) if q == QUESTIONS[0]
+    }
     assert len(set(by_voice.values())) == len(by_voice), "the adapters changed nothing"
 
 

@@ -14,9 +14,9 @@ from tuning.errors import ExamplesError
 from tuning.examples import (
     MINIMUM_EXAMPLES,
     assign_splits,
-    by_question,
     data_digest,
     looks_like_decline,
+    question_key,
     read_examples,
 )
 from tuning.records import Example
@@ -136,8 +136,6 @@ def test_a_field_that_names_the_group_is_used(field: str) -> None:
     fields: dict[str, Any] = {field: 7}
     examples = read_examples(file(line("Do you ship?", **fields)))
     assert examples[0].group == "7"
-    regrouped = by_question(examples)
-    assert regrouped[0].group == "do you ship"
 
 
 def test_a_decline_is_said_or_recognised() -> None:
@@ -171,18 +169,22 @@ def test_a_decline_says_early_and_without_figures_that_it_is_not_known(
 GROUPS = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 12), min_size=1)
 
 
+def asked(group: str, number: int = 0) -> Example:
+    return Example(({"role": "user", "content": f"{group} {number}"},), "reply", group)
+
+
 def rows_of(groups: dict[str, int]) -> list[Example]:
-    return [example(group) for group, rows in groups.items() for _ in range(rows)]
+    return [asked(group, number) for group, rows in groups.items() for number in range(rows)]
 
 
 @given(groups=GROUPS, data=st.data())
-def test_the_split_depends_on_the_groups_and_not_on_their_order(
+def test_the_split_depends_on_the_examples_and_not_on_their_order(
     groups: dict[str, int], data: st.DataObject
 ) -> None:
     rows = rows_of(groups)
     splits = assign_splits(rows)
     assert assign_splits(data.draw(st.permutations(rows))) == splits
-    assert splits.keys() == groups.keys(), "each group has one split: none is torn apart"
+    assert splits.keys() == {question_key(row) for row in rows}
     assert set(splits.values()) <= {"train", "dev", "gate"}
 
 
@@ -195,7 +197,36 @@ def test_a_split_once_assigned_never_changes_when_data_is_added(
     second = assign_splits(rows_of(both), known=first)
     assert second.items() >= first.items()
     third = assign_splits(rows_of(more), known=second)
-    assert third.keys() == more.keys() and third.items() <= second.items()
+    assert third.items() <= second.items()
+
+
+def test_a_split_once_assigned_never_changes_when_the_groups_do() -> None:
+    # A first file without topics is split by question; a later one brings topics.
+    bare = [asked(f"q{n}") for n in range(60)]
+    first = assign_splits(bare)
+    topics = [Example(e.messages, e.reply, f"topic {n % 12}") for n, e in enumerate(bare)]
+    assert assign_splits(topics, known=first) == first
+
+
+@pytest.mark.parametrize(
+    "groups", [{f"g{n}": 20 for n in range(12)}, {f"g{n}": 7 for n in range(40)}]
+)
+def test_a_group_is_never_torn_apart(groups: dict[str, int]) -> None:
+    rows = rows_of(groups)
+    splits = assign_splits(rows)
+    for group in groups:
+        assert len({splits[question_key(row)] for row in rows if row.group == group}) == 1
+
+
+def test_a_file_of_a_few_topics_is_split_by_question() -> None:
+    splits = assign_splits(rows_of({"orders": 30, "returns": 30}))
+    assert set(splits.values()) == {"train", "dev", "gate"}
+
+
+def test_a_huge_group_is_learned_from_and_not_held_out() -> None:
+    rows = rows_of({"huge": 60, **{f"g{n}": 5 for n in range(8)}})
+    splits = assign_splits(rows)
+    assert all(splits[question_key(row)] == "train" for row in rows if row.group == "huge")
 
 
 @pytest.mark.parametrize(
@@ -203,23 +234,15 @@ def test_a_split_once_assigned_never_changes_when_data_is_added(
     [(10, 3), (40, 12), (200, 60), (300, 90), (400, 90), (600, 90), (1000, 150)],
 )
 def test_the_gate_has_15_percent_raised_up_to_30_to_reach_90_rows(rows: int, gate: int) -> None:
-    examples = [example(f"question {n}") for n in range(rows)]
-    held = Counter(assign_splits(examples).values())
+    held = Counter(assign_splits([asked(f"question {n}") for n in range(rows)]).values())
     assert held == {"gate": gate, "dev": rows // 10, "train": rows - gate - rows // 10}
 
 
 @given(groups=GROUPS)
-def test_gate_and_dev_have_their_share_to_within_half_a_group(groups: dict[str, int]) -> None:
+def test_gate_and_dev_stay_below_their_limits(groups: dict[str, int]) -> None:
     splits = assign_splits(rows_of(groups))
-    total = sum(groups.values())
-    sizes = {
-        split: [groups[group] for group in groups if splits[group] == split]
-        for split in ("train", "dev", "gate")
-    }
-    for split, share in (("gate", max(0.15, min(0.30, 90 / total))), ("dev", 0.10)):
-        held = sum(sizes[split])
-        assert held <= share * total + max(sizes[split], default=0) / 2
-        assert all(held + size / 2 > share * total for size in sizes["train"])
+    held = Counter(splits.values())
+    assert held["gate"] <= max(1, 0.30 * len(splits)) and held["dev"] <= max(1, 0.20 * len(splits))
 
 
 # -- the name of the data

@@ -1,0 +1,141 @@
+"""The default models do the main job: find, answer, learn a voice, and stay within the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BASE = "smollm2-135m-instruct"
+DOCUMENTS = ("returns-policy.md", "shipping.md", "price-list-2026.csv", "shop-desk-manual.docx")
+PASSAGES = re.compile(r" \[\d+\]")
+WORDS = "the bench keeps copper rivets waxed thread and a ledger of every ride to the harbour "
+RETURNS: Any = [{"role": "user", "content": "How many days do I have to return an order?"}]
+
+
+@pytest.fixture(scope="module")
+def shop(start_real, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server that holds some of the demo's documents in its default store."""
+    with start_real(tmp_path_factory.mktemp("shop") / "state") as server:
+        store = server.client.get("/vector_stores/default", cast_to=dict)["id"]
+        for name in DOCUMENTS:
+            file = server.client.files.create(file=demo / "documents" / name, purpose="user_data")
+            added = server.client.vector_stores.files.create_and_poll(
+                file.id, vector_store_id=store, poll_interval_ms=100
+            )
+            assert added.status == "completed", added.last_error
+        yield server
+
+
+@pytest.fixture(scope="module")
+def job(shop, demo: Path) -> Any:
+    """The voice `support`, taught for half a minute; chat is asked meanwhile."""
+    lines = (demo / "voices" / "support.jsonl").read_bytes().splitlines()
+    topics = {"shipping", "returns"}
+    chosen = [line for line in lines if json.loads(line)["topic"] in topics] + lines[-40:]
+    content = b"\n".join(chosen)
+    file = shop.client.files.create(file=("support.jsonl", content), purpose="fine-tune")
+    job = shop.client.fine_tuning.jobs.create(
+        model=BASE, training_file=file.id, suffix="support", extra_body={"max_minutes": 0.5}
+    )
+    while shop.client.fine_tuning.jobs.retrieve(job.id).status != "running":
+        time.sleep(0.1)
+    began = time.monotonic()
+    say(shop, BASE, max_tokens=16)
+    print(f"\nan answer of 16 tokens while a job trains: {time.monotonic() - began:.1f} s")
+    return shop.wait_for(job.id)
+
+
+def say(shop, model: str, *, messages: Any = RETURNS, **more: Any) -> Any:
+    return shop.client.chat.completions.create(model=model, messages=messages, **more)
+
+
+def first_token_seconds(shop, model: str, text: str) -> float:
+    began = time.monotonic()
+    stream = say(
+        shop,
+        model,
+        messages=[{"role": "user", "content": text}],
+        tool_choice="none",
+        max_tokens=8,
+        stream=True,
+    )
+    for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+    seconds = time.monotonic() - began
+    list(stream)
+    return seconds
+
+
+def test_a_question_finds_its_document_and_the_answer_cites_it(shop) -> None:
+    store = shop.client.get("/vector_stores/default", cast_to=dict)["id"]
+    question = RETURNS[0]["content"]
+    best = shop.client.vector_stores.search(store, query=question).data[0]
+    assert best.filename == "returns-policy.md"
+    message = say(shop, BASE, max_tokens=60).choices[0].message
+    print(f"\nuntuned: {message.content}")
+    assert "45 days" in message.content
+    assert message.model_extra["citations"][0]["filename"] == "returns-policy.md"
+    assert PASSAGES.search(message.content)
+
+
+def test_half_a_minute_teaches_a_voice_that_is_heard(shop, job) -> None:
+    assert job.status == "succeeded", job.error
+    result = job.model_extra["result"]
+    print(f"\nheld-out {result['heldout_loss_before']:.3f} -> {result['heldout_loss_after']:.3f}")
+    assert result["seconds"] <= 45 and result["tokens"] > 1000
+    assert result["heldout_loss_after"] < result["heldout_loss_before"] - 0.1
+    base, voice = (
+        say(shop, model, max_tokens=80).choices[0].message for model in (BASE, job.fine_tuned_model)
+    )
+    print(f"in the voice: {voice.content}")
+    assert voice.content != base.content
+    assert "45 days" in PASSAGES.sub("", voice.content)
+
+
+def test_the_voice_changes_from_one_request_to_the_next_within_a_second(shop, job) -> None:
+    speakers = [BASE, job.fine_tuned_model]
+    for model in speakers:
+        first_token_seconds(shop, model, "Hello!")  # loads the adapter
+    seconds = [first_token_seconds(shop, speakers[n % 2], "Hello!") for n in range(6)]
+    print(f"\nfirst token after a switch of voices: {max(seconds):.2f} s at most")
+    assert max(seconds) < 1
+
+
+def test_the_first_token_of_a_long_prompt_comes_within_three_seconds(shop) -> None:
+    text = WORDS * 56
+    whole = say(
+        shop,
+        BASE,
+        messages=[{"role": "user", "content": text}],
+        tool_choice="none",
+        max_tokens=1,
+    )
+    assert 1000 <= whole.usage.prompt_tokens <= 1100
+    seconds = [first_token_seconds(shop, BASE, text) for _ in range(3)]
+    print(
+        f"\nfirst token of {whole.usage.prompt_tokens}: {min(seconds):.2f} to {max(seconds):.2f} s"
+    )
+    assert min(seconds) <= 3
+
+
+def test_a_question_over_the_real_context_is_refused_with_the_limit(shop) -> None:
+    with pytest.raises(Exception, match="2047") as refused:
+        say(shop, BASE, messages=[{"role": "user", "content": WORDS * 150}])
+    assert refused.value.status_code == 400  # type: ignore[attr-defined]
+
+
+def test_the_server_is_ready_soon_and_small(shop) -> None:
+    gigabytes = shop.process.memory_info().rss / 1e9
+    children = sum(child.memory_info().rss for child in shop.process.children()) / 1e9
+    print(
+        f"\nready in {shop.ready_seconds:.1f} s; {gigabytes:.2f} GB and {children:.2f} in children"
+    )
+    assert shop.ready_seconds <= 10
+    assert gigabytes + children <= 2.5
