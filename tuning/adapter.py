@@ -87,6 +87,11 @@ def new_adapter(generator: Generator, config: VoiceConfig) -> Any:
     return model
 
 
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter alone; PEFT would otherwise ask the hub whether the vocabulary grew."""
+    model.save_pretrained(folder, save_embedding_layers=False)
+
+
 def adapter_digest(folder: Path) -> str:
     """The name of an adapter: sha256 of its weights and configuration, 16 hex digits."""
     digest = hashlib.sha256()

@@ -21,7 +21,7 @@ import torch
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from tuning.adapter import fsync_folder
+from tuning.adapter import fsync_folder, save_adapter
 
 MANIFEST = "manifest.json"
 
@@ -53,13 +53,13 @@ class Checkpoints:
 
     def keep_best(self, model: Any, progress: Progress) -> None:
         """Keep this adapter as the best so far."""
-        self._write(self.best, progress, lambda aside: model.save_pretrained(aside))
+        self._write(self.best, progress, lambda aside: save_adapter(model, aside))
 
     def save(self, model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Save all that is needed to go on from here; older states are removed afterwards."""
 
         def write(aside: Path) -> None:
-            model.save_pretrained(aside)
+            save_adapter(model, aside)
             moments = {
                 f"{index}.{name}": value
                 for index, state in optimizer.state_dict()["state"].items()

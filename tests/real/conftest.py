@@ -37,12 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class RealServer:
-    """A server process that is ready, and the seconds that this took."""
+    """A server process that is ready."""
 
     process: psutil.Popen
     url: str
     client: OpenAI
-    ready_seconds: float
 
     def wait_for(self, job_id: str, *, seconds: float = 200) -> FineTuningJob:
         """The job once it has ended."""
@@ -57,7 +56,7 @@ StartReal = Callable[[Path], AbstractContextManager[RealServer]]
 
 
 @contextmanager
-def real_server(data_dir: Path) -> Iterator[RealServer]:
+def real_server(data_dir: Path, starts: list[float]) -> Iterator[RealServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -82,9 +81,9 @@ def real_server(data_dir: Path) -> Iterator[RealServer]:
                 break
             except httpx.TransportError:
                 time.sleep(0.05)
-        ready_seconds = time.monotonic() - began
+        starts.append(time.monotonic() - began)
         with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            yield RealServer(process, url, client, ready_seconds)
+            yield RealServer(process, url, client)
     finally:
         if process.is_running():
             process.terminate()
@@ -108,14 +107,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_real(models: Path) -> StartReal:
+def starts() -> list[float]:
+    """The seconds that each start of a server took until it was ready."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def start_real(models: Path, starts: list[float]) -> StartReal:
     """`with start_real(folder) as server`: a server on the data directory `folder`."""
 
     def start(data_dir: Path) -> AbstractContextManager[RealServer]:
         data_dir.mkdir(exist_ok=True)
         if not (data_dir / "models").exists():
             (data_dir / "models").symlink_to(models)
-        return real_server(data_dir)
+        return real_server(data_dir, starts)
 
     return start
 

@@ -1,4 +1,4 @@
-"""A house with documents and a voice that was really taught; shared, because teaching takes time."""
+"""A server with documents and a voice that was really taught; shared, as teaching takes time."""
 
 from __future__ import annotations
 

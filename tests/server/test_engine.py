@@ -15,7 +15,7 @@ import torch
 
 from server.engine import SLOTS, Engine, Overloaded, Ticket
 from server.errors import ApiError
-from tuning.adapter import Card, adapter_digest, new_adapter
+from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
 from tuning.errors import AdapterError, PromptTooLong
 from tuning.generate import Sampling
 from tuning.generator import load_generator
@@ -71,7 +71,7 @@ def voices(
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.3)
         folder = engine._adapters_dir / f"seed-{seed}"
-        model.save_pretrained(folder)
+        save_adapter(model, folder)
         Card(
             voice=f"voice-{seed}",
             base=generator.name,

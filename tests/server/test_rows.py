@@ -17,6 +17,7 @@ from retrieval.parse import Parser
 from server.answer import evidence
 from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, build
 from server.rows import RowMaker
+from tuning.examples import question_key
 from tuning.records import Example, Row
 
 DOCUMENTS = {
@@ -69,7 +70,7 @@ def maker(library: Library) -> RowMaker:
 
 
 def rows(maker: RowMaker, *examples: Example) -> tuple[list[Row], Counter[str]]:
-    return maker.rows(examples, {e.group: "train" for e in examples})
+    return maker.rows(examples, {question_key(e): "train" for e in examples})
 
 
 def test_a_row_with_facts_shows_a_passage_that_holds_them(maker: RowMaker) -> None:
@@ -160,9 +161,10 @@ def test_greetings_and_voices_without_a_store_see_no_passages(maker: RowMaker) -
         assert row.kind == "chat" and row.messages[0]["content"] == WITHOUT_PASSAGES
 
 
-def test_rows_keep_the_split_of_their_group(maker: RowMaker) -> None:
+def test_rows_keep_the_split_of_their_question(maker: RowMaker) -> None:
     examples = [example("Good morning", "Hello"), example("Hello", "Good morning")]
-    made, _ = maker.rows(examples, {"Good morning": "gate", "Hello": "dev"})
+    first, second = map(question_key, examples)
+    made, _ = maker.rows(examples, {first: "gate", second: "dev"})
     assert [row.split for row in made] == ["gate", "dev"]
 
 

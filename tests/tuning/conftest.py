@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tuning.adapter import Card, adapter_digest, new_adapter
+from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
 from tuning.generator import Generator, load_generator
 from tuning.records import Row, Split, VoiceConfig
 
@@ -62,7 +62,7 @@ def make_adapter(make_generator: MakeGenerator) -> MakeAdapter:
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.2)
         aside = folder / f"seed-{seed}"
-        model.save_pretrained(aside)
+        save_adapter(model, aside)
         facts = {
             "voice": "support",
             "base": generator.name,
