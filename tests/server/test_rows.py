@@ -18,7 +18,7 @@ from server.answer import evidence
 from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, build
 from server.rows import RowMaker
 from tuning.examples import question_key
-from tuning.records import Example, Row
+from tuning.records import Example, Row, Split
 
 DOCUMENTS = {
     "returns.md": "Returns are taken for 45 days after the order.",
@@ -177,7 +177,6 @@ def test_the_same_seed_makes_the_same_rows(maker: RowMaker) -> None:
 def test_progress_is_told_for_every_example(maker: RowMaker) -> None:
     told: list[tuple[int, int]] = []
     examples = [example("Hello", "Hello")] * 3
-    maker.rows(
-        examples, {"Hello": "train"}, progress=lambda done, total: told.append((done, total))
-    )
+    splits: dict[str, Split] = {question_key(examples[0]): "train"}
+    maker.rows(examples, splits, progress=lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3)]

@@ -121,7 +121,3 @@ def test_threads_do_not_disturb_each_others_encoding(template: ChatTemplate) -> 
     expected = template.prompt(messages)
     with ThreadPoolExecutor(4) as threads:
         assert all(ids == expected for ids in threads.map(template.prompt, [messages] * 400))
-
-
-def test_counting_is_the_number_of_ids(template: ChatTemplate) -> None:
-    assert template.count(["", "rain", "日"]) == [0, 4, 3]
