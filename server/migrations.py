@@ -142,7 +142,7 @@ def m003_create_voices(connection: Connection) -> None:
         f"""
         CREATE TABLE adapters (
             {_SEQ},
-            id TEXT NOT NULL UNIQUE,
+            id TEXT NOT NULL,
             owner TEXT NOT NULL,
             voice TEXT NOT NULL,
             digest TEXT NOT NULL,
@@ -151,7 +151,8 @@ def m003_create_voices(connection: Connection) -> None:
             card TEXT NOT NULL,
             state TEXT NOT NULL CHECK (state IN ('candidate', 'active', 'retired')),
             reasons TEXT NOT NULL DEFAULT '[]',
-            created_at INTEGER NOT NULL
+            created_at INTEGER NOT NULL,
+            UNIQUE (owner, id)
         )"""
     )
     connection.execute("CREATE INDEX adapters_by_voice ON adapters (owner, voice, seq)")
@@ -160,11 +161,13 @@ def m003_create_voices(connection: Connection) -> None:
         CREATE TABLE voices (
             owner TEXT NOT NULL,
             name TEXT NOT NULL,
-            active TEXT REFERENCES adapters (id),
-            previous TEXT REFERENCES adapters (id),
+            active TEXT,
+            previous TEXT,
             created_at INTEGER NOT NULL,
             updated_at INTEGER NOT NULL,
-            PRIMARY KEY (owner, name)
+            PRIMARY KEY (owner, name),
+            FOREIGN KEY (owner, active) REFERENCES adapters (owner, id),
+            FOREIGN KEY (owner, previous) REFERENCES adapters (owner, id)
         ) WITHOUT ROWID"""
     )
 

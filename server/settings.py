@@ -69,6 +69,9 @@ class Settings:
             value = getattr(self, entry.name)
             if isinstance(value, int | float) and value < 0:
                 raise SettingsError(f"{entry.name} is {value}: it cannot be negative")
+        for name in ("queue_length", "context_tokens", "max_tokens", "hits"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if not 0 < self.port < 65536:
             raise SettingsError(f"port is {self.port}: choose one between 1 and 65535")
         if self.log_level not in LOG_LEVELS:

@@ -66,7 +66,7 @@ class Voices:
         connection.execute(
             "INSERT INTO adapters (id, owner, voice, digest, job_id, base, card, state, reasons, "
             "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET job_id = excluded.job_id, card = excluded.card, "
+            "ON CONFLICT (owner, id) DO UPDATE SET job_id = excluded.job_id, card = excluded.card, "
             "reasons = excluded.reasons",
             (
                 version.id,
@@ -112,12 +112,13 @@ class Voices:
             return
         if voice.active:
             connection.execute(
-                "UPDATE adapters SET state = 'retired' WHERE id = ?", (voice.active,)
+                "UPDATE adapters SET state = 'retired' WHERE owner = ? AND id = ?",
+                (owner, voice.active),
             )
         reasons = [*version.reasons, reason] if reason else version.reasons
         connection.execute(
-            "UPDATE adapters SET state = 'active', reasons = ? WHERE id = ?",
-            (json.dumps(reasons), version_id),
+            "UPDATE adapters SET state = 'active', reasons = ? WHERE owner = ? AND id = ?",
+            (json.dumps(reasons), owner, version_id),
         )
         connection.execute(
             "UPDATE voices SET active = ?, previous = ?, updated_at = ? "
@@ -143,7 +144,8 @@ class Voices:
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT * FROM adapters WHERE owner = ? AND id = ? UNION ALL "
-                "SELECT adapters.* FROM voices JOIN adapters ON adapters.id = voices.active "
+                "SELECT adapters.* FROM voices JOIN adapters "
+                "ON adapters.owner = voices.owner AND adapters.id = voices.active "
                 "WHERE voices.owner = ? AND voices.name = ?",
                 (owner, model, owner, model),
             ).fetchone()
