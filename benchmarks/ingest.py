@@ -25,6 +25,7 @@ from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.errors import HousewordRetrievalError
 from retrieval.library import Library
+from server.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +77,12 @@ def ingest(files: Sequence[Path], embedder: Embedder) -> tuple[float, list[str]]
         for number, path in enumerate(files):
             try:
                 library.add(
-                    "store", document_id=str(number), name=path.name, data=path.read_bytes()
+                    "store",
+                    document_id=str(number),
+                    name=path.name,
+                    data=path.read_bytes(),
+                    max_tokens=Settings().passage_tokens,
+                    overlap_tokens=Settings().overlap_tokens,
                 )
             except HousewordRetrievalError as error:
                 print(f"left out {path.name}: {error}")

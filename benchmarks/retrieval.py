@@ -24,6 +24,13 @@ from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.measure import hit, ndcg
 from retrieval.search import DEFAULT_LEXICAL_WEIGHT, MAX_HITS
+from server.settings import Settings
+
+# Passages are cut as the server cuts them.
+AS_SERVED = {
+    "max_tokens": Settings().passage_tokens,
+    "overlap_tokens": Settings().overlap_tokens,
+}
 
 Judged = list[tuple[str, dict[str, float]]]  # (question, relevant documents)
 Files = list[tuple[str, bytes]]  # (document id, content)
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         library.create_store("store", owner="benchmark")
         for document_id, content in files:
             name = "" if options.corpus else document_id
-            library.add("store", document_id=document_id, name=name, data=content)
+            library.add("store", document_id=document_id, name=name, data=content, **AS_SERVED)
         figures = {name: measure(library, questions, **arm) for name, arm in arms.items()}
         passages = library.store("store").passages
         library.close()
