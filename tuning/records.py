@@ -54,6 +54,40 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text that is wanted: the messages as built for serving, and who is to write it.
+
+    `adapter` is the digest of an adapter, None the base. With a `reply` nothing is written: the
+    loss of that reply is wanted.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    adapter: str | None = None
+    max_tokens: int = 96
+    reply: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Prompt:
+        return cls(**{**value, "messages": tuple(value["messages"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What came of a `Prompt`; `loss` in nats per reply token where a reply was read."""
+
+    id: str
+    adapter: str | None
+    text: str
+    tokens: int
+    finish_reason: str  # stop, length or read
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """How a voice is trained. Defaults suit a 135M model and a few hundred pairs."""
 
