@@ -1,5 +1,6 @@
-"""The training worker: `python -m tuning RUN_DIR` carries out one run folder.
+"""The worker: `python -m tuning RUN_DIR` carries out one run folder.
 
+Its kind is `voice` (train an adapter, then write what the gate needs) or `generate` (only write).
 Exit status 0: result/ is complete. 1: error.json says why. Killed: it goes on from the last
 complete checkpoint when started again. Runs at low priority so that chat stays usable, and ends
 when its standard input does: a worker never outlives the server that started it.
@@ -14,15 +15,21 @@ import shutil
 import stat
 import sys
 import threading
-from dataclasses import asdict
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuning.errors import TuningError, is_out_of_memory
 from tuning.records import VoiceConfig
 from tuning.run import Run
 
+if TYPE_CHECKING:
+    from tuning.generator import Generator
+
 NICENESS = 10
+IDS_PER_ROUND = 48  # prompts that base and candidate write before the clock is looked at
 
 
 def main(folder: str) -> int:
@@ -32,7 +39,7 @@ def main(folder: str) -> int:
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # started by a server, not by hand
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _train(run, config)
+        run.finish(_WORK[config["kind"]](run, config))
     except TuningError as error:
         run.fail(str(error))
         return 1
@@ -54,27 +61,33 @@ def _end_with_parent() -> None:
     os._exit(3)
 
 
-def _train(run: Run, config: dict[str, Any]) -> None:
-    from tuning.adapter import Card, adapter_digest, fsync_folder
+def _voice(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """Train an adapter, put it into its place, and let base and candidate write for the gate."""
+    outcome = run.trained() or _train(run, config)
+    texts = _generate(run, config, candidate=outcome["digest"])
+    return {**outcome, "texts": texts}
+
+
+def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    from tuning.adapter import Card, adapter_digest, place_adapter
     from tuning.checkpoint import Checkpoints
-    from tuning.generator import load_generator
+    from tuning.replay import replay_rows
     from tuning.voice import train_voice
 
-    generator = load_generator(
-        config["generator"],
-        models_dir=Path(config["models_dir"]),
-        device=config["device"],
-        threads=config["threads"],
-    )
+    generator = _generator(config)
     settings = VoiceConfig.from_json(config["voice_config"])
     checkpoints = Checkpoints(run.checkpoints)
+    rows = run.rows()
+    if config.get("replay"):
+        run.report({"step": 0, "stage": "The base writes its own answers, to be kept beside."})
+        rows += replay_rows(generator, config["replay"], cache=Path(config["models_dir"]))
     outcome = asdict(
-        train_voice(generator, run.rows(), settings, checkpoints=checkpoints, report=run.report)
+        train_voice(generator, rows, settings, checkpoints=checkpoints, report=run.report)
     )
-    aside = run.folder / "result.part"
+    aside = run.folder / "adapter.part"
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(checkpoints.best, aside / "adapter")
-    digest = adapter_digest(aside / "adapter")
+    shutil.copytree(checkpoints.best, aside)
+    outcome["digest"] = adapter_digest(aside)
     Card(
         voice=config["voice"],
         base=generator.name,
@@ -83,10 +96,77 @@ def _train(run: Run, config: dict[str, Any]) -> None:
         data_digest=config["data_digest"],
         config=asdict(settings),
         metrics=outcome,
-    ).save(aside / "adapter")
-    (aside / "outcome.json").write_text(json.dumps({**outcome, "digest": digest}))
-    fsync_folder(aside)
-    aside.rename(run.result)
+    ).save(aside)
+    place_adapter(aside, Path(config["adapters_dir"]) / outcome["digest"])
+    run.keep_trained(outcome)
+    return outcome
+
+
+def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None) -> dict[str, Any]:
+    """Write what is still missing of the run's prompts, in rounds until the time is over.
+
+    A prompt of the adapter "candidate" is meant for the one that this run has trained.
+    """
+    from tuning.adapter import AdapterSet
+    from tuning.writer import write
+
+    prompts = [
+        replace(prompt, adapter=candidate) if prompt.adapter == "candidate" else prompt
+        for prompt in run.prompts()
+    ]
+    done = {(text.id, text.adapter) for text in run.texts()}
+    missing = [prompt for prompt in prompts if (prompt.id, prompt.adapter) not in done]
+    began, stopped = time.monotonic(), "complete"
+    if missing:
+        generator = _generator(config)
+        adapters = AdapterSet(
+            generator,
+            folder=Path(config["adapters_dir"]),
+            prompt_digest=config["prompt_digest"],
+        )
+        limit = 60 * config["gate_minutes"] if config.get("gate_minutes") else float("inf")
+        ids = list(dict.fromkeys(prompt.id for prompt in missing))
+        round_seconds = 0.0
+        for start in range(0, len(ids), IDS_PER_ROUND):
+            if time.monotonic() - began + round_seconds > limit:
+                stopped = "minutes"
+                break
+            now = set(ids[start : start + IDS_PER_ROUND])
+            of_round = [prompt for prompt in missing if prompt.id in now]
+            round_began = time.monotonic()
+            for text in write(
+                generator,
+                of_round,
+                select=adapters.select,
+                context_tokens=config["voice_config"]["row_tokens"],
+            ):
+                run.add_text(text)
+                done.add((text.id, text.adapter))
+            round_seconds = time.monotonic() - round_began
+            run.report({"texts": len(done), "of": len(prompts)})
+    return {
+        "written": len(done),
+        "wanted": len(prompts),
+        "stopped": stopped,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _generator(config: dict[str, Any]) -> Generator:
+    from tuning.generator import load_generator
+
+    return load_generator(
+        config["generator"],
+        models_dir=Path(config["models_dir"]),
+        device=config["device"],
+        threads=config["threads"],
+    )
+
+
+_WORK: dict[str, Callable[[Run, dict[str, Any]], dict[str, Any]]] = {
+    "voice": _voice,
+    "generate": _generate,
+}
 
 
 if __name__ == "__main__":

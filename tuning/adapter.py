@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,24 @@ def adapter_digest(folder: Path) -> str:
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         digest.update((folder / file).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def place_adapter(aside: Path, place: Path) -> None:
+    """Move a complete adapter folder to the place that its digest names; twice is as once."""
+    try:
+        whole = adapter_digest(place) == place.name
+    except OSError:
+        whole = False
+    if not whole:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(aside, part)
+        fsync_folder(part)
+        shutil.rmtree(place, ignore_errors=True)
+        part.rename(place)
+        fsync_folder(place.parent)
+    shutil.rmtree(aside)
 
 
 class AdapterSet:

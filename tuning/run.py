@@ -2,9 +2,12 @@
 
     config.json      what to do                      written by the server
     examples.jsonl   the very rows                   written by the server
+    prompts.jsonl    the texts that are wanted       written by the server
     metrics.jsonl    one JSON object a line, `step`  written by the worker, flushed at once
     checkpoint/      to resume from                  written by the worker
-    result/          the adapter and its card, renamed into place when complete
+    texts.jsonl      the texts, one a line           written by the worker, flushed at once
+    trained.json     what the training came to; the adapter lies in its place by then
+    outcome.json     the summary, written last
     error.json       why it failed, in words
 
 Knows no HTTP and no training. Imports no torch, so the server can use it freely.
@@ -16,11 +19,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tuning.errors import RunError
-from tuning.records import Row
+from tuning.records import Prompt, Row, Text
 
 
 class Run:
@@ -29,18 +33,21 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoint"
-        self.result = folder / "result"
 
     @classmethod
-    def create(cls, folder: Path, *, config: dict[str, Any], rows: Iterable[Row]) -> Run:
+    def create(
+        cls,
+        folder: Path,
+        *,
+        config: dict[str, Any],
+        rows: Iterable[Row] = (),
+        prompts: Iterable[Prompt] = (),
+    ) -> Run:
         """Write a new run; it exists once config.json does, which is written last."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with (folder / "examples.jsonl").open("w") as file:
-            for row in rows:
-                file.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write_lines(folder / "examples.jsonl", (row.to_json() for row in rows))
+        _write_lines(folder / "prompts.jsonl", (prompt.to_json() for prompt in prompts))
         _write(folder / "config.json", config)
         return cls(folder)
 
@@ -56,51 +63,81 @@ class Run:
         return value
 
     def rows(self) -> list[Row]:
-        lines = (self.folder / "examples.jsonl").read_text().split("\n")
-        return [Row.from_json(json.loads(line)) for line in lines if line]
+        return [Row.from_json(row) for _, row in _lines(self.folder / "examples.jsonl")]
+
+    def prompts(self) -> list[Prompt]:
+        return [Prompt.from_json(prompt) for _, prompt in _lines(self.folder / "prompts.jsonl")]
+
+    def add_text(self, text: Text) -> None:
+        _append(self.folder / "texts.jsonl", asdict(text))
+
+    def texts(self) -> list[Text]:
+        """What has been written so far."""
+        return [Text(**text) for _, text in _lines(self.folder / "texts.jsonl")]
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Append one line of metrics; it begins a new line even after a torn one."""
-        line = json.dumps(metrics).encode() + b"\n"
-        with (self.folder / "metrics.jsonl").open("ab+") as file:
-            end = file.tell()
-            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
-                line = b"\n" + line
-            file.write(line)
+        _append(self.folder / "metrics.jsonl", metrics)
 
     def metrics(self, *, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         """(byte offset after the line, metrics) for every complete line from `start` on."""
-        path = self.folder / "metrics.jsonl"
-        if not path.is_file():
-            return
-        with path.open("rb") as file:
-            file.seek(start)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written
-                start += len(line)
-                try:
-                    yield start, json.loads(line)
-                except ValueError:
-                    continue  # torn by a crash; the next report begins a new line
+        return _lines(self.folder / "metrics.jsonl", start=start)
 
     def fail(self, reason: str) -> None:
         _write(self.folder / "error.json", {"message": reason})
 
     def failure(self) -> str | None:
         """Why the worker failed, if it said so."""
-        try:
-            return str(json.loads((self.folder / "error.json").read_text())["message"])
-        except (OSError, ValueError, KeyError):
-            return None
+        error = _read(self.folder / "error.json")
+        return str(error["message"]) if error else None
+
+    def keep_trained(self, outcome: dict[str, Any]) -> None:
+        """Remember that the training is done, before anything else is."""
+        _write(self.folder / "trained.json", outcome)
+
+    def trained(self) -> dict[str, Any] | None:
+        return _read(self.folder / "trained.json")
+
+    def finish(self, outcome: dict[str, Any]) -> None:
+        """The run is complete: the summary, written last."""
+        _write(self.folder / "outcome.json", outcome)
 
     def outcome(self) -> dict[str, Any] | None:
         """The result's summary, or None while there is none."""
-        try:
-            value: dict[str, Any] = json.loads((self.result / "outcome.json").read_text())
-        except (OSError, ValueError):
-            return None
-        return value
+        return _read(self.folder / "outcome.json")
+
+
+def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+    with path.open("w") as file:
+        for value in values:
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _append(path: Path, value: dict[str, Any]) -> None:
+    """Append one line; it begins a new line even after a torn one."""
+    line = json.dumps(value).encode() + b"\n"
+    with path.open("ab+") as file:
+        end = file.tell()
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            line = b"\n" + line
+        file.write(line)
+
+
+def _lines(path: Path, *, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(byte offset after the line, value) for every complete line from `start` on."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # being written
+            start += len(line)
+            try:
+                yield start, json.loads(line)
+            except ValueError:
+                continue  # torn by a crash; the next line begins anew
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
@@ -110,3 +147,11 @@ def _write(path: Path, value: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value

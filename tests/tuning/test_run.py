@@ -101,8 +101,9 @@ def test_a_failure_is_told_in_its_words(run: Run) -> None:
 
 def test_there_is_no_outcome_before_there_is_a_result(run: Run) -> None:
     assert run.outcome() is None
-    run.result.mkdir()
-    (run.result / "outcome.json").write_text('{"steps": 3}')
+    run.keep_trained({"steps": 3})
+    assert run.outcome() is None and run.trained() == {"steps": 3}
+    run.finish({"steps": 3})
     assert run.outcome() == {"steps": 3}
 
 

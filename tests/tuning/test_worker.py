@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from tuning.adapter import AdapterSet, Card, adapter_digest
 from tuning.errors import AdapterError
 from tuning.generator import load_generator
-from tuning.records import Row
+from tuning.records import Prompt, Row, Text
 from tuning.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +44,13 @@ def log_of(run: Run) -> str:
 
 @pytest.fixture
 def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callable[..., Run]:
-    def create(name: str = "run", **changes: Any) -> Run:
+    def create(name: str = "run", *, prompts: Sequence[Prompt] = (), **changes: Any) -> Run:
         config = {
             "kind": "voice",
             "voice": "support",
             "generator": str(lively_folder),
             "models_dir": str(tmp_path / "models"),
+            "adapters_dir": str(tmp_path / "adapters"),
             "device": "cpu",
             "threads": 1,
             "prompt_digest": "a-prompt-format",
@@ -61,9 +62,12 @@ def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callabl
                 "batch_tokens": 128,
                 "checkpoint_seconds": 0,
                 "patience": 100,
+                "row_tokens": 512,
             },
         }
-        return Run.create(tmp_path / name, config={**config, **changes}, rows=toy_rows)
+        return Run.create(
+            tmp_path / name, config={**config, **changes}, rows=toy_rows, prompts=prompts
+        )
 
     return create
 
@@ -71,7 +75,9 @@ def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callabl
 def test_a_worker_killed_in_the_middle_goes_on_and_its_result_is_complete(
     new_run: Callable[..., Run], lively_folder: Path
 ) -> None:
-    run = new_run()
+    asked = ({"role": "user", "content": "ask 3"},)
+    prompts = [Prompt("gate-0", asked, speaker, 8) for speaker in (None, "candidate")]
+    run = new_run(prompts=prompts, replay=4)
     first = start(run)
     give_up = time.monotonic() + STARTING_SECONDS
     while not any(m["step"] > 8 for _, m in run.metrics()):
@@ -91,7 +97,8 @@ def test_a_worker_killed_in_the_middle_goes_on_and_its_result_is_complete(
     assert steps[: len(told)] == told and 1 < steps[len(told)] <= told[-1] + 1, "it went on"
     assert steps[len(told) :] == list(range(steps[len(told)], outcome["steps"] + 1))
 
-    folder = run.result / "adapter"
+    adapters_dir = run.folder.parent / "adapters"
+    folder = adapters_dir / outcome["digest"]
     assert adapter_digest(folder) == outcome["digest"]
     assert outcome["heldout_after"] < outcome["heldout_before"]
     card = Card.load(folder)
@@ -102,18 +109,38 @@ def test_a_worker_killed_in_the_middle_goes_on_and_its_result_is_complete(
     )
     generator = load_generator(str(lively_folder), models_dir=run.folder, device="cpu")
     assert card.base_fingerprint == generator.fingerprint
-    folder.rename(run.result / outcome["digest"])
-    adapters = AdapterSet(generator, folder=run.result, prompt_digest=card.prompt_digest)
+    adapters = AdapterSet(generator, folder=adapters_dir, prompt_digest=card.prompt_digest)
     ids = torch.tensor([generator.template.prompt([{"role": "user", "content": "ask 3"}])])
     with torch.inference_mode():
         before = generator.model(ids).logits.clone()
         adapters.select(outcome["digest"])
         assert not torch.equal(generator.model(ids).logits, before), "the voice is heard"
     strange = AdapterSet(
-        replace(generator, fingerprint="0" * 16), folder=run.result, prompt_digest=""
+        replace(generator, fingerprint="0" * 16), folder=adapters_dir, prompt_digest=""
     )
     with pytest.raises(AdapterError):
         strange.select(outcome["digest"])
+
+    written = {text.adapter: text for text in run.texts()}
+    assert set(written) == {None, outcome["digest"]}, "base and candidate wrote for the gate"
+    assert written[None].text != written[outcome["digest"]].text
+    assert outcome["texts"]["written"] == outcome["texts"]["wanted"] == 2
+
+
+def test_a_worker_that_only_writes_goes_on_with_what_is_missing(
+    new_run: Callable[..., Run],
+) -> None:
+    asked = ({"role": "user", "content": "ask 3"},)
+    run = new_run(prompts=[Prompt(f"p{n}", asked, None, 8) for n in range(3)], kind="generate")
+    run.add_text(Text("p1", None, "written before the crash", 8, "length"))
+    worker = start(run)
+    assert worker.wait(STARTING_SECONDS) == 0, log_of(run)
+    worker.communicate()
+    texts = {text.id: text.text for text in run.texts()}
+    assert len(run.texts()) == 3 and texts["p1"] == "written before the crash"
+    assert texts["p0"] == texts["p2"] != ""
+    outcome = run.outcome()
+    assert outcome is not None and (outcome["written"], outcome["stopped"]) == (3, "complete")
 
 
 def test_a_worker_with_a_bad_generator_says_why(new_run: Callable[..., Run]) -> None:
