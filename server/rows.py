@@ -4,7 +4,9 @@ For every example the documents are searched as for a user's question. The gold 
 those that hold the figures of the reply; the other hits are the distractors, as in life. A
 reply whose figures no passage holds would teach the voice to invent, so it is left out.
 
-It knows no worker and no model.
+Of the rows with gold, some show nothing else, in some the values are changed (`vary.py`), and
+beside some the same question stands a second time with its documents withheld, answered by a
+decline. It knows no worker and no model. Read `RowMaker.rows` first.
 """
 
 from __future__ import annotations
@@ -12,19 +14,30 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from retrieval.attribute import figures
 from retrieval.library import Library
 from retrieval.records import Hit
 from server.answer import evidence, is_small_talk
-from server.prompt import CountTokens, build
+from server.decline import Declines
+from server.prompt import CountTokens, Evidence, build
+from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.records import Example, Row, Split
 
-GOLD_ONLY = 0.2  # share of the rows with gold that show nothing else
 GOLD_POOL = 10  # how many hits are looked through for the gold
 GOLD_COVER = 0.6  # share of a reply's figures that the gold must hold
+
+
+@dataclass(frozen=True, slots=True)
+class RowShares:
+    """How the rows are mixed; each a share from 0 to 1."""
+
+    gold_only: float = 0.2  # of the rows with gold: no distractors
+    none: float = 0.2  # of the rows with documents: the gold is withheld
+    varied: float = 0.5  # of the rows with gold: other values
+    replay: float = 0.1  # of all rows: the base's own answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class RowMaker:
     budget: int  # tokens of passages in a prompt
     count_tokens: CountTokens
     seed: int = 0
+    shares: RowShares = field(default_factory=RowShares)
 
     def rows(
         self,
@@ -47,48 +61,108 @@ class RowMaker:
     ) -> tuple[list[Row], Counter[str]]:
         """The rows, and how many there are of each kind; `unsupported` ones were left out."""
         random_ = random.Random(self.seed)
+        own = house_names([example.reply for example in examples])
         made: list[Row] = []
+        golden: list[tuple[Example, set[str]]] = []  # with the documents of their gold
         kinds: Counter[str] = Counter()
         for number, example in enumerate(examples):
             if progress is not None:
                 progress(number, len(examples))
-            kind, shown = self._evidence(example, random_)
+            kind, shown, gold = self._evidence(example, random_)
             kinds[kind] += 1
             if kind == "unsupported":
                 continue
-            prompt = build(
-                example.messages,
-                [evidence(hit) for hit in shown],
-                budget=self.budget,
-                count_tokens=self.count_tokens,
-            )
-            made.append(
-                Row(
-                    messages=prompt.messages,
-                    reply=example.reply,
+            split = splits[question_key(example)]
+            passages = [evidence(hit) for hit in shown]
+            if gold:
+                golden.append((example, {hit.passage.document_id for hit in gold}))
+                if split != "gate" and random_.random() < self.shares.varied:
+                    example, passages = _varied(example, passages, own, random_)
+            made.append(self._row(example, passages, split=split, kind=kind))
+        withheld = self._withheld(golden, splits, made, random_)
+        if withheld:
+            kinds["withheld"] = len(withheld)
+        return made + withheld, kinds
+
+    def replay(self, rows: Sequence[Row]) -> int:
+        """How many of the base's own answers belong beside these rows."""
+        train = sum(row.split == "train" for row in rows)
+        return round(train * self.shares.replay / max(1 - self.shares.replay, 0.1))
+
+    def _row(
+        self, example: Example, passages: Sequence[Evidence], *, split: Split, kind: str
+    ) -> Row:
+        prompt = build(
+            example.messages, passages, budget=self.budget, count_tokens=self.count_tokens
+        )
+        return Row(
+            messages=prompt.messages,
+            reply=example.reply,
+            split=split,
+            kind=kind,
+            group=example.group,
+            line=example.line,
+            passages=tuple(_text(item) for item in passages[: prompt.shown]),
+            question=example.question,
+        )
+
+    def _withheld(
+        self,
+        golden: Sequence[tuple[Example, set[str]]],
+        splits: Mapping[str, Split],
+        made: Sequence[Row],
+        random_: random.Random,
+    ) -> list[Row]:
+        """Questions with gold once more without it: every one of the gate, a share of the rest."""
+        if not golden:
+            return []
+        declines = Declines([row for row in made if row.split == "train"])
+        with_documents = [row for row in made if row.split != "gate" and row.passages]
+        nones = sum(row.kind == "none" for row in with_documents)
+        gold = len(with_documents) - nones
+        wanted = max(0, round(gold * self.shares.none / max(1 - self.shares.none, 0.1)) - nones)
+        chosen = [pair for pair in golden if splits[question_key(pair[0])] != "gate"]
+        random_.shuffle(chosen)
+        gate = [pair for pair in golden if splits[question_key(pair[0])] == "gate"]
+        rows = []
+        for example, documents in [*chosen[:wanted], *gate]:
+            served = self.library.search(self.stores, example.question, k=self.hits + GOLD_POOL)
+            stated = figures(example.reply) - figures(example.question)
+            hits = [
+                hit
+                for hit in served
+                if hit.passage.document_id not in documents
+                and not stated & figures(hit.passage.text)
+            ]
+            declined = replace(example, reply=declines.draw(random_), declines=True)
+            rows.append(
+                self._row(
+                    declined,
+                    [evidence(hit) for hit in hits[: self.hits]],
                     split=splits[question_key(example)],
-                    kind=kind,
-                    group=example.group,
-                    line=example.line,
+                    kind="withheld",
                 )
             )
-        return made, kinds
+        return rows
 
-    def _evidence(self, example: Example, random_: random.Random) -> tuple[str, list[Hit]]:
+    def _evidence(
+        self, example: Example, random_: random.Random
+    ) -> tuple[str, list[Hit], list[Hit]]:
+        """The kind of a row, the hits that it shows, and which of them are gold."""
         if not self.stores or is_small_talk(example.question):
-            return "chat", []
+            return "chat", [], []
         served = self.library.search(self.stores, example.question, k=self.hits)
         if example.declines:
-            return "none", served
+            return "none", served, []
         stated = figures(example.reply)
         if not stated:
-            return "chat", served
+            return "chat", served, []
         gold = self._gold(example, stated)
         if not gold:
-            return "unsupported", []
-        if random_.random() < GOLD_ONLY:
-            return "gold", gold
-        return "gold+distractors", _with_gold(served, gold, random_)
+            return "unsupported", [], []
+        if random_.random() < self.shares.gold_only:
+            return "gold", gold, gold
+        return "gold+distractors", _with_gold(served, gold, random_), gold
 
     def _gold(self, example: Example, stated: set[str]) -> list[Hit]:
         """One or two passages that hold the reply's figures, or none."""
@@ -113,3 +187,24 @@ def _with_gold(served: list[Hit], gold: list[Hit], random_: random.Random) -> li
     for hit in missed:
         hits.insert(random_.randint(0, min(1, len(hits))), hit)
     return hits
+
+
+def _varied(
+    example: Example, passages: Sequence[Evidence], own: set[str], random_: random.Random
+) -> tuple[Example, list[Evidence]]:
+    """The example and its passages with other values, alike in both."""
+    # One text per passage, heading included: a value in a heading is the same value.
+    texts = [f"{item.heading or ''}\n{item.text}" for item in passages]
+    texts, question, reply = vary(
+        texts, example.question, example.reply, house_names=own, random_=random_
+    )
+    *before, last = example.messages
+    changed = replace(
+        example, messages=(*before, {**last, "content": question}), reply=reply
+    )
+    parts = [text.partition("\n") for text in texts]
+    return changed, [Evidence(text, heading or None) for heading, _, text in parts]
+
+
+def _text(item: Evidence) -> str:
+    return f"{item.heading}\n{item.text}" if item.heading else item.text

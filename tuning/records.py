@@ -35,7 +35,9 @@ class Example:
 class Row:
     """One example in the form it is served in: the built prompt and the reply to learn.
 
-    `kind` says which evidence the prompt holds: gold+distractors, gold, none or chat.
+    `kind` says which evidence the prompt holds: gold+distractors, gold, none (the user's own
+    decline), withheld (the gold was taken away), chat, or replay (the base's own answer).
+    `passages` are the ones shown, best first, and `question` what was asked, both as measured.
     """
 
     messages: tuple[Message, ...]
@@ -44,13 +46,21 @@ class Row:
     kind: str
     group: str
     line: int = 0  # of the example in the user's file
+    passages: tuple[str, ...] = ()
+    question: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Row:
-        return cls(**{**value, "messages": tuple(value["messages"])})
+        return cls(
+            **{
+                **value,
+                "messages": tuple(value["messages"]),
+                "passages": tuple(value.get("passages", ())),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

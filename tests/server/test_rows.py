@@ -16,8 +16,8 @@ from retrieval.library import Library
 from retrieval.parse import Parser
 from server.answer import evidence
 from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, build
-from server.rows import RowMaker
-from tuning.examples import question_key
+from server.rows import RowMaker, RowShares
+from tuning.examples import looks_like_decline, question_key
 from tuning.records import Example, Row, Split
 
 DOCUMENTS = {
@@ -66,6 +66,7 @@ def maker(library: Library) -> RowMaker:
         hits=3,
         budget=200,
         count_tokens=lambda text: len(text.split()),
+        shares=RowShares(none=0, varied=0),
     )
 
 
@@ -180,3 +181,56 @@ def test_progress_is_told_for_every_example(maker: RowMaker) -> None:
     splits: dict[str, Split] = {question_key(examples[0]): "train"}
     maker.rows(examples, splits, progress=lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3)]
+
+
+# -- the gold withheld, the values changed
+
+
+def test_a_share_of_the_questions_is_asked_again_with_its_document_withheld(
+    maker: RowMaker,
+) -> None:
+    examples = [example(*fact) for fact in FACTS.items()] * 4
+    made, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0)), *examples)
+    assert kinds["withheld"] == 5 == round(0.2 * len(made)), "a fifth of the rows"
+    for row in made:
+        if row.kind == "withheld":
+            assert row.passages and looks_like_decline(row.reply)
+            assert not figures(FACTS[row.question]) & figures(" ".join(row.passages))
+
+
+def test_every_question_of_the_gate_with_gold_is_asked_without_it_too(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()]
+    made, kinds = maker.rows(examples, {question_key(e): "gate" for e in examples})
+    assert kinds["withheld"] == len(FACTS)
+    assert {row.question for row in made if row.kind == "withheld"} == set(FACTS)
+    assert all(row.split == "gate" for row in made)
+
+
+def test_a_users_own_declines_count_into_the_share(maker: RowMaker) -> None:
+    own = [example(f"Is there a blue tent {n}?", "No note of it.", declines=True) for n in range(5)]
+    examples = [example(*fact) for fact in FACTS.items()] * 4
+    _, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0)), *examples, *own)
+    assert kinds["none"] == 5 and kinds["withheld"] == 0
+
+
+def test_varied_rows_say_what_their_own_passages_hold(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()] * 4
+    made, _ = rows(replace(maker, shares=RowShares(none=0, varied=1)), *examples)
+    true = [figures(reply) for reply in FACTS.values()]
+    assert len(made) == len(examples)
+    for row in made:
+        assert figures(row.reply) <= figures(row.messages[-1]["content"])
+        assert figures(row.reply) not in true, "no figure is the house's own"
+
+
+def test_the_gate_is_never_varied(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()]
+    varying = replace(maker, shares=RowShares(varied=1))
+    made, _ = varying.rows(examples, {question_key(e): "gate" for e in examples})
+    assert {row.reply for row in made if row.kind != "withheld"} == set(FACTS.values())
+
+
+def test_the_bases_own_answers_are_a_share_of_the_train_rows(maker: RowMaker) -> None:
+    made, _ = rows(maker, *[example(*fact) for fact in FACTS.items()] * 4)
+    assert replace(maker, shares=RowShares(replay=0.2)).replay(made) == 5
+    assert replace(maker, shares=RowShares(replay=0)).replay(made) == 0
