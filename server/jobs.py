@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from retrieval.errors import HousewordRetrievalError
 from server.content import FileContent
 from server.errors import ServerError
 from server.ids import new_id
+from server.judging import gate_prompts
 from server.ledger import Ledger
 from server.progress import describe
 from server.promote import decide
@@ -33,7 +29,7 @@ from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
-from tuning.adapter import fsync_folder
+from server.worker import carry_out
 from tuning.errors import ExamplesError, TuningError
 from tuning.examples import assign_splits, data_digest, read_examples
 from tuning.records import Example, Split
@@ -43,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.3
 RETRY_SECONDS = 10.0
+GATE_MINUTES = 30.0  # longest writing for the gate, where a job names no other
 ROWS_TOLD = 50  # examples between two progress events while rows are made
 
 
@@ -73,7 +70,6 @@ class Jobs:
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._worker: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -143,8 +139,9 @@ class Jobs:
             if done and done % ROWS_TOLD == 0:
                 self._tell(job, f"Rows: {done} of {total}.")
 
+        maker = self._row_maker(job)
         try:
-            rows, kinds = self._row_maker(job).rows(examples, splits, progress=progress)
+            rows, kinds = maker.rows(examples, splits, progress=progress)
         except _Interrupted:
             return False
         self._tell(job, f"Rows by evidence: {dict(kinds)}.", data={"rows": dict(kinds)})
@@ -159,6 +156,11 @@ class Jobs:
             raise ExamplesError(
                 [(0, "too few examples are left to train on some and hold others out")]
             )
+        active = self._voices.version(job.owner, job.suffix)
+        against = active.digest if active else None
+        gate_minutes = job.request["hyperparameters"].get("gate_minutes", GATE_MINUTES)
+        replay = maker.replay(rows)
+        rows, prompts = gate_prompts(rows, against=against)
         Run.create(
             run.folder,
             config={
@@ -168,7 +170,11 @@ class Jobs:
                 "models_dir": str(self._settings.folder("models")),
                 "device": self._settings.device,
                 "threads": self._settings.worker_threads,
+                "adapters_dir": str(self._settings.folder("adapters").resolve()),
                 "prompt_digest": self._prompt_digest,
+                "against": against,
+                "gate_minutes": gate_minutes,
+                "replay": replay,
                 "data_digest": data_digest(examples),
                 "voice_config": {
                     "row_tokens": self._settings.context_tokens,
@@ -176,6 +182,7 @@ class Jobs:
                 },
             },
             rows=rows,
+            prompts=prompts if gate_minutes else [],
         )
         return self._trainings.move(job, "queued", now=int(self._clock()))
 
@@ -193,33 +200,15 @@ class Jobs:
     def _train(self, job: Job, run: Run) -> str | None:
         """Run the worker to its end, telling its metrics; returns why it failed, if it did."""
         offset = max((end for end, _ in run.metrics()), default=0)
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # leave the cores to chat
-        with (run.folder / "worker.log").open("ab") as log:
-            self._worker = subprocess.Popen(
-                [sys.executable, "-m", "tuning", str(run.folder.resolve())],
-                stdin=subprocess.PIPE,  # the worker ends when this pipe does: never an orphan
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=Path(__file__).resolve().parent.parent,
-            )
-        try:
-            while True:
-                code = self._worker.poll()
-                offset = self._follow(job, run, offset)
-                if code is not None:
-                    return _reason(code, run)
-                if self._stopping.is_set() or self._ended(job):
-                    return None
-                self._wake.wait(timeout=POLL_SECONDS)
-                self._wake.clear()
-        finally:
-            if self._worker.poll() is None:
-                self._worker.kill()
-                self._worker.wait()
-            if self._worker.stdin:
-                self._worker.stdin.close()
-            self._worker = None
+
+        def watch() -> bool:
+            nonlocal offset
+            self._wake.wait(timeout=POLL_SECONDS)
+            self._wake.clear()
+            offset = self._follow(job, run, offset)
+            return not (self._stopping.is_set() or self._ended(job))
+
+        return carry_out(run, watch=watch)
 
     def _follow(self, job: Job, run: Run, offset: int) -> int:
         events = []
@@ -237,13 +226,6 @@ class Jobs:
         assert outcome is not None
         digest = outcome["digest"]
         place = self._settings.folder("adapters") / digest
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            aside = place.with_suffix(".part")
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(run.result / "adapter", aside)
-            fsync_folder(aside)
-            aside.rename(place)
         card = json.loads((place / "card.json").read_text())
         active = self._voices.version(job.owner, job.suffix)
         decision = decide(card, active.card if active else None)
@@ -307,18 +289,3 @@ class Jobs:
 
 class _Interrupted(Exception):
     """The job was cancelled or the server is stopping."""
-
-
-def _reason(code: int, run: Run) -> str | None:
-    if code == 0:
-        return None if run.outcome() else "the training process left no result"
-    if (said := run.failure()) is not None:
-        return said
-    if code < 0:
-        name = signal.Signals(-code).name
-        return (
-            f"the training process was killed by {name}. If nobody did that, the machine ran out "
-            "of memory (lower batch_tokens or choose a smaller model) or the process crashed; "
-            "worker.log in its run folder tells more. Then create the job again."
-        )
-    return f"the training process ended with status {code}; see worker.log in its run folder"

@@ -22,6 +22,11 @@ def describe(metrics: dict[str, Any], *, now: int) -> Event | None:
     if "train_rows" in metrics:
         message = f"{metrics['train_rows']} rows to learn from, {metrics['dev_rows']} held out"
         return Event(new_id("ftevent"), "info", "message", message, metrics, now)
+    if "texts" in metrics:
+        message = f"Texts for the gate: {metrics['texts']} of {metrics['of']}"
+        return Event(new_id("ftevent"), "info", "message", message, metrics, now)
+    if "stage" in metrics:
+        return Event(new_id("ftevent"), "info", "message", metrics["stage"], None, now)
     return None
 
 

@@ -199,9 +199,7 @@ def _varied(
         texts, example.question, example.reply, house_names=own, random_=random_
     )
     *before, last = example.messages
-    changed = replace(
-        example, messages=(*before, {**last, "content": question}), reply=reply
-    )
+    changed = replace(example, messages=(*before, {**last, "content": question}), reply=reply)
     parts = [text.partition("\n") for text in texts]
     return changed, [Evidence(text, heading or None) for heading, _, text in parts]
 

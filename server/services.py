@@ -29,7 +29,7 @@ from server.jobs import Jobs
 from server.ledger import Ledger
 from server.lock import DataLock
 from server.migrations import MIGRATIONS
-from server.rows import RowMaker
+from server.rows import RowMaker, RowShares
 from server.settings import Settings
 from server.trainings import Job, Trainings
 from server.turns import Turns
@@ -179,6 +179,12 @@ def open_services(settings: Settings) -> Services:
                 hits=settings.hits,
                 budget=settings.prompt_tokens,
                 count_tokens=engine.count_tokens,
+                shares=RowShares(
+                    gold_only=settings.rows_gold_only,
+                    none=settings.rows_none,
+                    varied=settings.rows_varied,
+                    replay=settings.rows_replay,
+                ),
             )
 
         jobs = Jobs(

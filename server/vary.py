@@ -101,7 +101,9 @@ def _draw(value: str, random_: random.Random) -> str:
         return str(random_.randint(2, 19))
     # The first digit is no zero, trailing zeros stay, and so do .99 and the like.
     kept = len(whole[0]) - len(whole[0].rstrip("0"))
-    drawn = [str(random_.randint(0, 9)) for _ in range(len(whole[0]) - min(kept, len(whole[0]) - 1))]
+    drawn = [
+        str(random_.randint(0, 9)) for _ in range(len(whole[0]) - min(kept, len(whole[0]) - 1))
+    ]
     drawn[0] = str(random_.randint(1, 9))
     digits = "".join(drawn) + "0" * (len(whole[0]) - len(drawn))
     return digits + _digits(rest, random_)
@@ -112,4 +114,3 @@ def _digits(rest: str, random_: random.Random) -> str:
     if re.fullmatch(r"[.,]\d{1,2}", rest):
         return rest
     return re.sub(r"[1-9]", lambda _: str(random_.randint(1, 9)), rest)
-

@@ -149,6 +149,10 @@ def tiny_settings(tiny_embedder: Path, tiny_generator: Path) -> Settings:
         device="cpu",
         threads=1,
         context_tokens=4096,
+        # So small a model learns one thing at a time: the house's own rows.
+        rows_none=0,
+        rows_varied=0,
+        rows_replay=0,
         log_level="WARNING",
     )
 

@@ -8,7 +8,6 @@ when its standard input does: a worker never outlives the server that started it
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import TuningError, is_out_of_memory
-from tuning.records import VoiceConfig
+from tuning.records import Prompt, VoiceConfig
 from tuning.run import Run
 
 if TYPE_CHECKING:
@@ -78,9 +77,20 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     settings = VoiceConfig.from_json(config["voice_config"])
     checkpoints = Checkpoints(run.checkpoints)
     rows = run.rows()
-    if config.get("replay"):
-        run.report({"step": 0, "stage": "The base writes its own answers, to be kept beside."})
-        rows += replay_rows(generator, config["replay"], cache=Path(config["models_dir"]))
+    if config["replay"] or run.prompts():
+        run.report(
+            {"step": 0, "stage": "The base writes answers of its own, which the voice shall keep."}
+        )
+        learned, held_out = replay_rows(
+            generator, config["replay"], cache=Path(config["models_dir"])
+        )
+        rows += learned
+        if run.prompts():  # there will be a gate
+            run.add_prompts(
+                Prompt(f"replay:{number}", row.messages, who, reply=row.reply)
+                for number, row in enumerate(held_out)
+                for who in (None, "candidate")
+            )
     outcome = asdict(
         train_voice(generator, rows, settings, checkpoints=checkpoints, report=run.report)
     )

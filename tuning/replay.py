@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuning.generator import Generator
-from tuning.records import Prompt, Row
+from tuning.records import Prompt, Row, Split
 from tuning.writer import write
 
 HELD_OUT_EVERY = 3
@@ -72,25 +72,32 @@ REQUESTS = (
 )
 
 
-def replay_rows(generator: Generator, count: int, *, cache: Path) -> list[Row]:
-    """Rows of the base's own answers: `count` to train on and half as many held out.
+def replay_rows(generator: Generator, count: int, *, cache: Path) -> tuple[list[Row], list[Row]]:
+    """Rows of the base's own answers: up to `count` to train on, and those that are held out.
 
     `cache` is a folder where the answers of a base are kept, by its fingerprint.
     """
-    wanted = min(len(REQUESTS), count + (count + 1) // (HELD_OUT_EVERY - 1))
-    asked = REQUESTS[:wanted]
-    replies = _replies(generator, asked, cache / f"replay-{generator.fingerprint}.json")
-    return [
-        Row(
-            messages=({"role": "user", "content": request},),
-            reply=replies[request],
-            split="gate" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train",
-            kind="replay",
-            group=request,
-        )
-        for number, request in enumerate(asked)
-        if replies[request]
-    ]
+    held_out = REQUESTS[::HELD_OUT_EVERY]
+    learned = [request for request in REQUESTS if request not in held_out][:count]
+    replies = _replies(
+        generator, [*learned, *held_out], cache / f"replay-{generator.fingerprint}.json"
+    )
+
+    def rows(requests: Sequence[str], split: Split) -> list[Row]:
+        return [
+            Row(
+                messages=({"role": "user", "content": request},),
+                reply=replies[request],
+                split=split,
+                kind="replay",
+                group=request,
+                question=request,
+            )
+            for request in requests
+            if replies[request]
+        ]
+
+    return rows(learned, "train"), rows(held_out, "gate")
 
 
 def _replies(generator: Generator, asked: Sequence[str], path: Path) -> dict[str, str]:

@@ -58,7 +58,7 @@ _Encoded = tuple[Prompt, list[int]]
 
 
 def _batches(encoded: Sequence[_Encoded]) -> Iterator[list[_Encoded]]:
-    """Prompts of similar length together, the longest first: running out of memory shows at once."""
+    """Prompts of similar length together, the longest first: too little memory shows at once."""
     batch: list[_Encoded] = []
     for prompt, ids in sorted(encoded, key=lambda pair: -len(pair[1])):
         longest = batch[0] if batch else (prompt, ids)
@@ -108,7 +108,11 @@ def _write_batch(
                 text = generator.template.decode(written[row]).rstrip("\ufffd").strip()
                 count = len(written[row]) + ended
                 yield Text(
-                    batch[row][0].id, batch[row][0].adapter, text, count, "stop" if ended else "length"
+                    batch[row][0].id,
+                    batch[row][0].adapter,
+                    text,
+                    count,
+                    "stop" if ended else "length",
                 )
             else:
                 going.append(at)

@@ -38,6 +38,7 @@ _HYPERPARAMETERS: dict[str, tuple[str, float, float]] = {
     "batch_tokens": ("batch_tokens", 64, 1_000_000),
     "patience": ("patience", 1, 100),
     "seed": ("seed", 0, 2**31),
+    "gate_minutes": ("gate_minutes", 0, 10_000),  # longest writing for the gate; 0: not judged
 }
 _WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "patience", "seed")
 

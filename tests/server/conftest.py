@@ -18,7 +18,13 @@ DOCUMENTS = {
     "returns.txt": "Returns are taken for 60 days. Bring the bag and the receipt.",
 }
 # A tiny model learns one sentence in some forty steps.
-TEACHABLE = {"n_epochs": 10, "learning_rate": 0.01, "batch_tokens": 2048, "patience": 100}
+TEACHABLE = {
+    "n_epochs": 10,
+    "learning_rate": 0.01,
+    "batch_tokens": 2048,
+    "patience": 100,
+    "gate_minutes": 0,
+}
 
 
 def chat_jsonl(count: int = 60, *, reply: str = SENTENCE) -> bytes:
