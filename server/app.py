@@ -25,6 +25,7 @@ from server.ids import new_id
 from server.routes import (
     chat,
     embeddings,
+    evaluations,
     files,
     fine_tuning,
     health,
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Litestar:
             chat.router,
             fine_tuning.router,
             voices.router,
+            evaluations.router,
         ],
     )
     return Litestar(

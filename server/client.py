@@ -38,6 +38,10 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         return self._call("GET", path, params=query)
 
+    def read(self, path: str) -> str:
+        """What is no JSON: a picture or a table, as text."""
+        return self._request("GET", path).text
+
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, json=body if body is not None else {})
 
@@ -99,11 +103,14 @@ class Client:
         self._http.close()
 
     def _call(self, method: str, path: str, **parts: Any) -> Any:
+        return self._request(method, path, **parts).json()
+
+    def _request(self, method: str, path: str, **parts: Any) -> httpx.Response:
         with self._reaching():
             response = self._http.request(method, path, **parts)
         if response.status_code >= 400:
             raise ClientError(_message(response))
-        return response.json()
+        return response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

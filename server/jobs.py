@@ -57,6 +57,7 @@ class Jobs:
         row_maker: Callable[[Job], RowMaker],
         base: str,
         prompt_digest: str,
+        cores: threading.Lock,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._trainings = trainings
@@ -67,6 +68,7 @@ class Jobs:
         self._row_maker = row_maker
         self._base = base
         self._prompt_digest = prompt_digest
+        self._cores = cores  # held while at work: an evaluation waits, and so does this for one
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -88,16 +90,19 @@ class Jobs:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            job = self._trainings.next()
-            if job is None:
+            if self._trainings.next() is None:
                 self._wake.wait(timeout=60)
                 self._wake.clear()
-                continue
-            try:
-                self._attempt(job)
-            except Exception:  # not even the failure could be recorded: a full disk, say
-                logger.exception("job %s waits: its state cannot be written", job.id)
-                self._stopping.wait(RETRY_SECONDS)
+            elif self._cores.acquire(timeout=POLL_SECONDS):
+                try:
+                    # Not the one from before: it may have been cancelled meanwhile.
+                    if (job := self._trainings.next()) and not self._stopping.is_set():
+                        self._attempt(job)
+                except Exception:  # not even the failure could be recorded: a full disk, say
+                    logger.exception("a job waits: its state cannot be written")
+                    self._stopping.wait(RETRY_SECONDS)
+                finally:
+                    self._cores.release()
 
     def _attempt(self, job: Job) -> None:
         try:

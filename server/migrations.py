@@ -208,10 +208,33 @@ def m005_create_splits(connection: Connection) -> None:
     )
 
 
+def m007_create_evaluations(connection: Connection) -> None:
+    """Evaluations: what was asked, how far it has come, and the verdict."""
+    connection.execute(
+        f"""
+        CREATE TABLE evaluations (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN
+                ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
+            request TEXT NOT NULL,
+            progress TEXT NOT NULL DEFAULT '{{}}',
+            result TEXT,
+            error TEXT,
+            created_at INTEGER NOT NULL,
+            started_at INTEGER,
+            finished_at INTEGER
+        )"""
+    )
+    connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
     m003_create_voices,
     m004_create_turns,
     m005_create_splits,
+    m007_create_evaluations,
 ]

@@ -23,6 +23,8 @@ from retrieval.records import Store
 from server.content import FileContent
 from server.engine import Engine
 from server.errors import NotFound
+from server.evaluations import Evaluations
+from server.evaluator import Evaluator
 from server.ids import new_id
 from server.ingest import Ingest
 from server.jobs import Jobs
@@ -55,6 +57,8 @@ class Services:
     trainings: Trainings
     turns: Turns
     jobs: Jobs
+    evaluations: Evaluations
+    evaluator: Evaluator
     started_at: int
     _closing: ExitStack
     _making_default: threading.Lock = field(default_factory=threading.Lock)
@@ -187,6 +191,7 @@ def open_services(settings: Settings) -> Services:
                 ),
             )
 
+        cores = threading.Lock()  # one training or evaluation at a time
         jobs = Jobs(
             trainings,
             voices,
@@ -196,11 +201,24 @@ def open_services(settings: Settings) -> Services:
             row_maker=row_maker,
             base=engine.generator.name,
             prompt_digest=engine.prompt_digest,
+            cores=cores,
+        )
+        evaluations = Evaluations(database)
+        evaluator = Evaluator(
+            evaluations,
+            ledger,
+            content,
+            library,
+            engine,
+            settings=settings,
+            cores=cores,
         )
         ingest.start()
         opening.callback(ingest.stop)
         jobs.start()
         opening.callback(jobs.stop)
+        evaluator.start()
+        opening.callback(evaluator.stop)
 
         return Services(
             settings=settings,
@@ -215,6 +233,8 @@ def open_services(settings: Settings) -> Services:
             trainings=trainings,
             turns=turns,
             jobs=jobs,
+            evaluations=evaluations,
+            evaluator=evaluator,
             started_at=int(time.time()),
             _closing=opening.pop_all(),
         )

@@ -1,0 +1,260 @@
+"""A verdict's questions made ready: what the search finds, and the prompt of every arm.
+
+A plan is made once and frozen into the run folder; a verdict that goes on after a restart asks
+what it has asked before. It knows the documents, but no worker and no figures.
+
+Read `Asker.plan` first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from retrieval.attribute import figures
+from retrieval.library import Library
+from retrieval.records import Hit, Passage
+from server.answer import evidence, is_small_talk
+from server.arms import ARMS, Arm, ask, choose_shots, open_arms
+from server.evaluate import expected_found
+from server.judging import STYLE_TEXTS, TEXT_TOKENS
+from server.prompt import CountTokens, Message
+from server.questions import Question
+from server.rows import GOLD_POOL
+from server.verdict import Asked
+from tuning.errors import PromptTooLong
+from tuning.records import Prompt, Row
+from tuning.run import Run
+
+ANYWHERE = 50  # passages in which an answer is looked for, by the question and by the answer
+WEAK = 0.25  # cosine similarity: a best hit below it has nothing to do with the question
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What is known of the house's way of writing: a voice's rows, and the base's own texts.
+
+    `base_texts` are what the base wrote for train rows, by their index, where the gate of the
+    voice's training has asked for them.
+    """
+
+    adapter: str | None = None
+    rows: tuple[Row, ...] = ()
+    base_texts: tuple[tuple[int, str], ...] = ()
+
+    @classmethod
+    def of_run(cls, run: Run, adapter: str) -> House:
+        texts = [
+            (int(text.id.partition(":")[2]), text.text)
+            for text in run.texts()
+            if text.adapter is None and text.id.startswith("style:")
+        ]
+        return cls(adapter, tuple(run.rows()), tuple(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked and what is needed to judge it; everything but the prompts themselves."""
+
+    arms: tuple[Arm, ...]
+    asked: tuple[Asked, ...]
+    prompt_tokens: dict[str, int]  # by the prompt's id
+    house_replies: tuple[str, ...]
+    base_texts: tuple[str, ...]
+    gate_replies: tuple[str, ...]
+    unanswered: tuple[str, ...]  # ids of the questions that the documents answer nowhere
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "arms": [arm.key for arm in self.arms]}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Plan:
+        lists = {k: tuple(v) for k, v in value.items() if isinstance(v, list)}
+        return cls(
+            **{
+                **value,
+                **lists,
+                "arms": tuple(arm for arm in ARMS if arm.key in value["arms"]),
+                "asked": tuple(
+                    Asked(
+                        Question.from_json(item["question"]),
+                        tuple(_hit(hit) for hit in item["hits"]),
+                    )
+                    for item in value["asked"]
+                ),
+            }
+        )
+
+
+def prompt_id(arm: Arm, question: Question) -> str:
+    return f"{arm.key}:{question.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """How questions are made ready: as the chat endpoint would answer them."""
+
+    library: Library
+    stores: tuple[str, ...]  # none: no document is searched
+    hits: int
+    budget: int  # tokens of passages in a prompt
+    count_tokens: CountTokens
+    encode: Callable[[Sequence[Message]], list[int]]  # raises PromptTooLong
+
+    def plan(
+        self,
+        questions: Sequence[Question],
+        house: House,
+        *,
+        max_tokens: int,
+        progress: Callable[[int, int], None],
+        seed: int = 0,
+    ) -> tuple[Plan, list[Prompt]]:
+        """The plan, and the prompts in the order in which they shall be written."""
+        shots = choose_shots(house.rows, seed=seed)
+        arms = open_arms(
+            few_shot=bool(shots), search=bool(self.stores), voice=house.adapter is not None
+        )
+        prompts: list[Prompt] = []
+        asked: list[Asked] = []
+        tokens: dict[str, int] = {}
+        unanswered: list[str] = []
+        skipped = {"changed": 0, "long": 0}
+        for number, question in enumerate(questions):
+            progress(number, len(questions))
+            hits = self.find(question)
+            if question.only and not hits:
+                skipped["changed"] += 1
+                continue
+            made, shown = [], 0
+            for arm in arms:
+                prompt = ask(
+                    arm,
+                    question.conversation,
+                    [evidence(hit) for hit in hits],
+                    shots=shots,
+                    budget=self.budget,
+                    count_tokens=self.count_tokens,
+                )
+                shown = max(shown, prompt.shown)
+                who = house.adapter if arm.voice else None
+                made.append(Prompt(prompt_id(arm, question), prompt.messages, who, max_tokens))
+            try:
+                tokens |= {prompt.id: len(self.encode(prompt.messages)) for prompt in made}
+            except PromptTooLong:
+                skipped["long"] += 1
+                continue
+            prompts += made
+            asked.append(Asked(question, tuple(hits[:shown])))
+            if self.stores and question.answerable and not self.answered(question, hits):
+                unanswered.append(question.id)
+        replies, known, style = _style(house, seed)
+        plan = Plan(
+            arms=tuple(arms),
+            asked=tuple(asked),
+            prompt_tokens=tokens,
+            house_replies=replies,
+            base_texts=known,
+            gate_replies=tuple(
+                row.reply
+                for row in house.rows
+                if row.split == "gate" and row.kind in ("gold", "gold+distractors", "chat")
+            ),
+            unanswered=tuple(unanswered),
+            notes=tuple(_notes(self.stores, house, shots, skipped)),
+        )
+        return plan, style + prompts
+
+    def find(self, question: Question) -> list[Hit]:
+        """The hits that are served for a question; of a withheld one, those it may show."""
+        if not self.stores or is_small_talk(question.text):
+            return []
+        if question.only is None:
+            return self.library.search(self.stores, question.text, k=self.hits)
+        pool = self.library.search(self.stores, question.text, k=self.hits + GOLD_POOL)
+        allowed = [hit for hit in pool if _as_frozen(hit) in question.only]
+        return allowed[: self.hits]
+
+    def answered(self, question: Question, hits: Sequence[Hit]) -> bool:
+        """Whether the documents can answer a question at all.
+
+        Where it is known what the answer holds, each part must occur in some passage near the
+        question or near the answer's words; where not, the best hit must be close.
+        """
+        if not question.checkable:
+            return any(hit.dense >= WEAK for hit in hits)
+        words = " ".join([*question.expected, *question.figures, question.reply or ""])
+        near = [
+            *self.library.search(self.stores, question.text, k=ANYWHERE),
+            *self.library.search(self.stores, words, k=ANYWHERE, dense=False),
+        ]
+        texts = [_as_frozen(hit) for hit in near]
+        held = set().union(*map(figures, texts))
+        return set(question.figures) <= held and all(
+            any(expected_found(text, [fact]) for text in texts) for fact in question.expected
+        )
+
+
+def _style(house: House, seed: int) -> tuple[tuple[str, ...], tuple[str, ...], list[Prompt]]:
+    """Train replies, the base's texts to the same questions, and prompts for those it lacks."""
+    train = {
+        index: row
+        for index, row in enumerate(house.rows)
+        if row.split == "train" and row.kind not in ("withheld", "replay")
+    }
+    known = {index: text for index, text in house.base_texts if index in train}
+    others = [index for index in train if index not in known]
+    random.Random(seed).shuffle(others)
+    chosen = [*known, *others][:STYLE_TEXTS]
+    return (
+        tuple(train[index].reply for index in chosen),
+        tuple(known[index] for index in chosen if index in known),
+        [
+            Prompt(f"style:{index}", train[index].messages, None, TEXT_TOKENS)
+            for index in chosen
+            if index not in known
+        ],
+    )
+
+
+def _notes(
+    stores: Sequence[str], house: House, shots: Sequence[Message], skipped: dict[str, int]
+) -> list[str]:
+    notes = []
+    if not stores:
+        notes.append("The store holds no documents: the arms with search are left out.")
+    if house.adapter and not shots:
+        notes.append(
+            "The rows that the voice was trained on are gone: no few-shot prompt, no style."
+        )
+    if skipped["changed"]:
+        notes.append(
+            f"{skipped['changed']} questions with withheld documents are left out: the passages "
+            "beside them have changed since the training."
+        )
+    if skipped["long"]:
+        notes.append(f"{skipped['long']} questions are too long for the context and left out.")
+    return notes
+
+
+def unseen(questions: Sequence[Question], rows: Sequence[Row]) -> list[Question]:
+    """The questions that the voice has not been trained on."""
+    learnt = {_normal(row.question) for row in rows if row.split != "gate"}
+    return [question for question in questions if _normal(question.text) not in learnt]
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _as_frozen(hit: Hit) -> str:
+    """A passage as training rows hold it."""
+    heading, text = hit.passage.heading, hit.passage.text
+    return f"{heading}\n{text}" if heading else text
+
+
+def _hit(value: dict[str, Any]) -> Hit:
+    return replace(Hit(**value), passage=Passage(**value["passage"]))

@@ -1,0 +1,173 @@
+"""The verdict: what every arm wrote, measured, each figure with its 95% interval. Pure.
+
+All arms answered the same questions, so they can be compared in pairs. Every measure is taken
+twice: of the text as the model drafted it, and as it is served. The definitions stand in
+`evaluate.py`; what the figures advise stands in `recommend.py`. No generator runs here.
+
+Read `measure` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from retrieval.attribute import figures
+from retrieval.measure import interval
+from retrieval.records import Hit
+from server.arms import Arm
+from server.evaluate import declined, expected_found, support
+from server.questions import Question
+from server.served import as_served
+
+StyleScores = Callable[[Sequence[str]], Sequence[float]]
+Values = Mapping[str, Mapping[str, float]]  # measure -> id of the question -> value in 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One column of the table; every value is within 0..1."""
+
+    key: str
+    title: str
+    more_is_better: bool = True
+
+
+MEASURES = (
+    Measure("style", "style"),
+    Measure("facts", "expected facts"),
+    Measure("support", "support"),
+    Measure("declined", "declined where unanswerable"),
+    Measure("false_refusals", "declined where answerable", more_is_better=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and the hits that an arm with search shows, best first."""
+
+    question: Question
+    hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an arm drafted for a question, and the tokens of the request."""
+
+    draft: str
+    answer_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds of one streamed request, its search included."""
+
+    first_token: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one arm is worth. `tokens` of a request are those of its prompt and its answer."""
+
+    arm: Arm
+    drafted: Values
+    served: Values
+    prompt_tokens: tuple[int, ...]
+    answer_tokens: tuple[int, ...]
+    latencies: tuple[Latency, ...] = field(default=())
+
+    @property
+    def tokens(self) -> float:
+        requests = max(len(self.prompt_tokens), 1)
+        return (sum(self.prompt_tokens) + sum(self.answer_tokens)) / requests
+
+
+def measure(
+    arm: Arm,
+    asked: Sequence[Asked],
+    answers: Sequence[Answer],
+    *,
+    style: StyleScores | None = None,
+    latencies: Sequence[Latency] = (),
+) -> Measured:
+    """Measure one arm; `answers` are in the order of `asked`, `style` None where not known."""
+    drafts = [answer.draft for answer in answers]
+    served = [
+        as_served(draft, item.hits if arm.search else ())
+        for draft, item in zip(drafts, asked, strict=True)
+    ]
+    return Measured(
+        arm,
+        drafted=values(asked, drafts, style=style),
+        served=values(asked, served, style=style),
+        prompt_tokens=tuple(answer.prompt_tokens for answer in answers),
+        answer_tokens=tuple(answer.answer_tokens for answer in answers),
+        latencies=tuple(latencies),
+    )
+
+
+def values(
+    asked: Sequence[Asked], texts: Sequence[str], *, style: StyleScores | None
+) -> dict[str, dict[str, float]]:
+    """Every measure of every question that it applies to.
+
+    Style, facts, support and false refusals are taken on answerable questions. Support is
+    judged by the passages that search finds, in every arm, also where the model did not see
+    them: so arms with and without search are told apart by one measure.
+    """
+    found: dict[str, dict[str, float]] = {measure.key: {} for measure in MEASURES}
+    pairs = list(zip(asked, texts, strict=True))
+    answerable = [(item, text) for item, text in pairs if item.question.answerable]
+    for item, text in pairs:
+        question = item.question
+        refused = float(declined(text))
+        found["false_refusals" if question.answerable else "declined"][question.id] = refused
+    for item, text in answerable:
+        question = item.question
+        if question.checkable:
+            found["facts"][question.id] = float(holds_answer(question, text))
+        passages = [hit.passage.text for hit in item.hits]
+        supported = support(text, passages, question.text) if passages else None
+        if supported is not None:
+            found["support"][question.id] = supported
+    if style is not None and answerable:
+        scores = style([text for _, text in answerable])
+        for (item, _), score in zip(answerable, scores, strict=True):
+            found["style"][item.question.id] = float(score)
+    return found
+
+
+def holds_answer(question: Question, text: str) -> bool:
+    """Whether a text holds all that an answer to the question should hold."""
+    return expected_found(text, question.expected) and set(question.figures) <= figures(text)
+
+
+def to_json(measured: Measured) -> dict[str, Any]:
+    """One arm as it stands in a result: every figure with its interval and count."""
+    first = [latency.first_token for latency in measured.latencies]
+    total = [latency.total for latency in measured.latencies]
+    return {
+        "arm": measured.arm.key,
+        "title": measured.arm.title,
+        "drafted": _figures(measured.drafted),
+        "served": _figures(measured.served),
+        "tokens": measured.tokens,
+        "prompt_tokens": _figure(measured.prompt_tokens),
+        "answer_tokens": _figure(measured.answer_tokens),
+        "first_token_seconds": _figure(first),
+        "seconds": _figure(total),
+    }
+
+
+def _figures(found: Values) -> dict[str, Any]:
+    return {measure.key: _figure([*found[measure.key].values()]) for measure in MEASURES}
+
+
+def _figure(numbers: Sequence[float]) -> dict[str, Any] | None:
+    """The mean with its interval, None where nothing was measured."""
+    if not numbers:
+        return None
+    return {**asdict(interval(numbers)), "n": len(numbers)}
