@@ -130,5 +130,5 @@ def taught(start_server, tmp_path_factory: pytest.TempPathFactory):
     teacher = Teacher(server.client)
     teacher.ingest()
     job = teacher.start()
-    assert teacher.wait(job.id).status == "succeeded"
+    assert teacher.wait(job.id, seconds=240).status == "succeeded"  # beside other work
     return server
