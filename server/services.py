@@ -183,6 +183,7 @@ def open_services(settings: Settings) -> Services:
                     gold_only=settings.rows_gold_only,
                     none=settings.rows_none,
                     varied=settings.rows_varied,
+                    drills=settings.rows_drills,
                     replay=settings.rows_replay,
                 ),
             )

@@ -152,6 +152,7 @@ def tiny_settings(tiny_embedder: Path, tiny_generator: Path) -> Settings:
         # So small a model learns one thing at a time: the house's own rows.
         rows_none=0,
         rows_varied=0,
+        rows_drills=0,
         rows_replay=0,
         log_level="WARNING",
     )
