@@ -141,7 +141,7 @@ def test_parts_of_a_batch_add_up_to_the_gradient_of_the_whole(
     parted, whole = gradients
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and parted.keys() == whole.keys()
     for name, gradient in parted.items():
-        torch.testing.assert_close(gradient, whole[name], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-5)
 
 
 def test_the_heldout_loss_is_the_mean_over_reply_tokens(generator: Generator) -> None:
