@@ -7,7 +7,9 @@ reply whose figures no passage holds would teach the voice to invent, so it is l
 Where few replies hold facts, reading drills from the documents are added (`drills.py`). Of the
 rows with gold, some show nothing else, in some the values are changed (`vary.py`), and beside
 some the same question stands a second time with its documents withheld, answered by a decline.
- It knows no worker and no model. Read `RowMaker.rows` first.
+
+A voice that uses no documents (its requests hold the facts) gets bare rows, as it is served.
+It knows no worker and no model. Read `RowMaker.rows` first.
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ class RowMaker:
     count_tokens: CountTokens
     seed: int = 0
     shares: RowShares = field(default_factory=RowShares)
+    uses_documents: bool = True  # False: as if there were no stores
 
     def rows(
         self,
@@ -98,12 +101,16 @@ class RowMaker:
                 self._add(making, example, shown, gold, split=split, kind=kind)
         grounded = sum(bool(row.passages) and row.kind != "chat" for row in making.rows)
         wanted = round(self.shares.drills * len(making.rows)) - grounded
-        if self.stores and wanted > 0:
+        if self._searches and wanted > 0:
             kinds["drill"] = self._drill(making, wanted)
         withheld = self._withheld(making)
         if withheld:
             kinds["withheld"] = len(withheld)
         return making.rows + withheld, kinds
+
+    @property
+    def _searches(self) -> bool:
+        return self.uses_documents and bool(self.stores)
 
     def replay(self, rows: Sequence[Row]) -> int:
         """How many of the base's own answers belong beside these rows."""
@@ -209,7 +216,7 @@ class RowMaker:
         self, example: Example, random_: random.Random
     ) -> tuple[str, list[Hit], list[Hit]]:
         """The kind of a row, the hits that it shows, and which of them are gold."""
-        if not self.stores or is_small_talk(example.question):
+        if not self._searches or is_small_talk(example.question):
             return "chat", [], []
         served = self.library.search(self.stores, example.question, k=self.hits)
         if example.declines:
