@@ -65,6 +65,7 @@ def _version_object(version: Version) -> dict[str, Any]:
         "created_at": version.created_at,
         "job_id": version.job_id,
         "base": version.base,
+        "task": version.task,
         "metrics": version.card["metrics"],
         "reasons": list(version.reasons),
     }
