@@ -19,7 +19,8 @@ POLL_SECONDS = 1.0
 _SHARES = {  # key of a measure -> head of its column
     "style": "style",
     "facts": "facts",
-    "support": "support",
+    "support": "claims supported",
+    "details": "figures supported",
     "declined": "declined, unanswerable",
     "false_refusals": "declined, answerable",
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from retrieval.measure import interval
 from server.asking import Plan, prompt_id
+from server.evaluate import frame_of
 from server.recommend import recommend
 from server.verdict import Answer, Asked, Latency, StyleScores, measure, to_json
 from tuning.errors import TuningError
@@ -35,6 +36,7 @@ def judge(
     if not complete:
         return None
     style, ceiling, notes = _style(plan, texts)
+    frame = frame_of(plan.house_replies)
     measured = []
     for arm in plan.arms:
         answers = [
@@ -43,7 +45,14 @@ def judge(
             if (text := answer(arm, item))
         ]
         measured.append(
-            measure(arm, complete, answers, style=style, latencies=latencies.get(arm.key, ()))
+            measure(
+                arm,
+                complete,
+                answers,
+                style=style,
+                frame=frame,
+                latencies=latencies.get(arm.key, ()),
+            )
         )
     answerable = [item.question for item in complete if item.question.answerable]
     unanswered = [question for question in answerable if question.id in plan.unanswered]

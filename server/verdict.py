@@ -9,7 +9,7 @@ Read `measure` first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,7 +37,8 @@ class Measure:
 MEASURES = (
     Measure("style", "style"),
     Measure("facts", "expected facts"),
-    Measure("support", "support"),
+    Measure("support", "claims supported"),
+    Measure("details", "figures and names supported"),
     Measure("declined", "declined where unanswerable"),
     Measure("false_refusals", "declined where answerable", more_is_better=False),
 )
@@ -91,9 +92,13 @@ def measure(
     answers: Sequence[Answer],
     *,
     style: StyleScores | None = None,
+    frame: Collection[str] = (),
     latencies: Sequence[Latency] = (),
 ) -> Measured:
-    """Measure one arm; `answers` are in the order of `asked`, `style` None where not known."""
+    """Measure one arm; `answers` are in the order of `asked`, `style` None where not known.
+
+    `frame` holds the house's formulas, which claim nothing (`evaluate.frame_of`).
+    """
     drafts = [answer.draft for answer in answers]
     served = [
         as_served(draft, item.hits if arm.search else ())
@@ -101,8 +106,8 @@ def measure(
     ]
     return Measured(
         arm,
-        drafted=values(asked, drafts, style=style),
-        served=values(asked, served, style=style),
+        drafted=values(asked, drafts, style=style, frame=frame),
+        served=values(asked, served, style=style, frame=frame),
         prompt_tokens=tuple(answer.prompt_tokens for answer in answers),
         answer_tokens=tuple(answer.answer_tokens for answer in answers),
         latencies=tuple(latencies),
@@ -110,7 +115,11 @@ def measure(
 
 
 def values(
-    asked: Sequence[Asked], texts: Sequence[str], *, style: StyleScores | None
+    asked: Sequence[Asked],
+    texts: Sequence[str],
+    *,
+    style: StyleScores | None = None,
+    frame: Collection[str] = (),
 ) -> dict[str, dict[str, float]]:
     """Every measure of every question that it applies to.
 
@@ -129,10 +138,11 @@ def values(
         question = item.question
         if question.checkable:
             found["facts"][question.id] = float(holds_answer(question, text))
-        passages = [hit.passage.text for hit in item.hits]
-        supported = support(text, passages, question.text) if passages else None
-        if supported is not None:
-            found["support"][question.id] = supported
+        if item.hits:
+            passages = [f"{hit.passage.heading or ''}\n{hit.passage.text}" for hit in item.hits]
+            held = support(text, passages, question.text, frame=frame)
+            found["support"][question.id] = held.claim_share
+            found["details"][question.id] = held.detail_share
     if style is not None and answerable:
         scores = style([text for _, text in answerable])
         for (item, _), score in zip(answerable, scores, strict=True):

@@ -25,7 +25,7 @@ def arms(only: tuple[str, ...] = tuple(TOKENS), **shares: dict[str, float]) -> l
     for arm in ARMS:
         if arm.key not in only:
             continue
-        default = {"style": 0.2, "facts": 0.2, "support": 0.5, "declined": 0.1}
+        default = {"style": 0.2, "facts": 0.2, "support": 0.5, "details": 0.5, "declined": 0.1}
         chosen = {"false_refusals": 0.0, **default, **shares.get(arm.key, {})}
         values = {
             measure.key: {
@@ -47,7 +47,7 @@ def advice(
     return found
 
 
-FAIR = {"style": 0.8, "facts": 0.7, "support": 0.9, "declined": 0.8}
+FAIR = {"style": 0.8, "facts": 0.7, "support": 0.9, "details": 0.9, "declined": 0.8}
 
 
 def test_a_better_voice_pays_for_itself() -> None:
@@ -94,7 +94,7 @@ def test_the_base_may_do_as_well() -> None:
         ({"facts": 0.3}, "expected facts 30% against 70%"),
         ({"declined": 0.3}, "declined where unanswerable 30% against 80%"),
         ({"false_refusals": 0.4}, "declined where answerable 40% against 0%"),
-        ({"support": 0.5}, "support 50% against 90%"),
+        ({"support": 0.5}, "claims supported 50% against 90%"),
     ],
 )
 def test_a_voice_that_harms_is_not_worth_it(harm: dict[str, float], named: str) -> None:

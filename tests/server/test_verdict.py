@@ -214,4 +214,4 @@ def test_the_table_holds_every_arm_twice_and_the_open_questions(result: dict) ->
     assert result["recommendation"]["text"] in table
     assert "How long can I return it?" in table and "- A note." in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
-    assert widths == {6, 7}
+    assert widths == {6, 8}
