@@ -316,7 +316,7 @@ def _few(
     """In words where there are fewer questions than were wanted."""
     notes = []
     if learnt := len(given) - len(fresh):
-        notes.append(f"{learnt} questions were left out: the voice was trained on them.")
+        notes.append(f"Left out, because the voice was trained on them: {learnt} questions.")
     for kind, name in ((True, "answerable"), (False, "unanswerable")):
         own = sum(question.answerable is kind for question in chosen)
         if own < request[name]:

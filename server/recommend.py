@@ -67,9 +67,9 @@ def recommend(measured: Sequence[Measured], *, answerable: int, unanswered: int)
         return Recommendation(
             "too_few",
             None,
-            f"Nothing can be said yet: {answerable} answerable "
-            f"question{'s' * (answerable != 1)} were asked of every arm, and at least "
-            f"{LEAST_ANSWERABLE} are needed. Give more questions, or more minutes.",
+            f"Nothing can be said yet: every arm has answered {answerable} answerable "
+            f"question{'s' * (answerable != 1)}, and at least {LEAST_ANSWERABLE} are needed. "
+            "Give more questions, or more minutes.",
             tune=None,
             gains={},
         )
