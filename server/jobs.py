@@ -22,10 +22,10 @@ from retrieval.errors import HousewordRetrievalError
 from server.content import FileContent
 from server.errors import ServerError
 from server.ids import new_id
-from server.judging import gate_prompts
+from server.judging import gate_prompts, measure
 from server.ledger import Ledger
 from server.progress import describe
-from server.promote import decide
+from server.promote import Decision, judge
 from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
@@ -236,8 +236,8 @@ class Jobs:
         digest = outcome["digest"]
         place = self._settings.folder("adapters") / digest
         card = json.loads((place / "card.json").read_text())
-        active = self._voices.version(job.owner, job.suffix)
-        decision = decide(card, active.card if active else None)
+        decision = self._judge(run, digest)
+        card["gate"] = list(decision.table)
         now = int(self._clock())
         version = Version(
             id=f"ft:{self._base}:{job.suffix}:{digest}",
@@ -259,6 +259,7 @@ class Jobs:
             "task": card.get("task", {}),
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
+            "gate": list(decision.table),
         }
 
         def change(connection: Any) -> None:
@@ -279,6 +280,16 @@ class Jobs:
         serves = "serves now" if decision.promoted else "stays a candidate"
         self._tell(job, f"Version {version.id} {serves}: {'; '.join(decision.reasons)}.")
         shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+    def _judge(self, run: Run, digest: str) -> Decision:
+        """Let the gate decide by what base (or active version) and candidate have written."""
+        config = run.config()
+        if not config["gate_minutes"]:
+            return Decision(False, ("not judged, as gate_minutes is 0",))
+        measured = measure(
+            run.rows(), run.texts(), candidate=digest, against=config["against"]
+        )
+        return judge(measured, against="active" if config["against"] else "base")
 
     # -- small parts
 
