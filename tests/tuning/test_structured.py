@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.structured import accuracy, field_accuracy, macro_f1, same_label, valid_json
@@ -20,6 +20,7 @@ def test_a_label_is_the_same_whatever_its_case_space_and_closing_mark() -> None:
     assert not same_label("", "cancel_order")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=30))
 def test_macro_f1_is_the_mean_of_every_labels_own_f1(pairs: list[tuple[str, str]]) -> None:
     written, gold = zip(*pairs, strict=True)
