@@ -6,6 +6,7 @@ TuningError
 │   └── UnsafeModel                 remote code or pickled weights
 ├── AdapterError(ValueError)        an adapter that does not fit its base or its prompt format
 ├── PromptTooLong(ValueError)       more tokens than the context holds
+├── StyleError(ValueError)          texts that no style can be learnt from
 ├── ExamplesError(ValueError)       training data with line numbers and reasons
 ├── Diverged(ArithmeticError)       a training whose loss is no longer a number
 └── RunError(RuntimeError)          a run folder that cannot be used
@@ -44,6 +45,10 @@ class Diverged(TuningError, ArithmeticError):
 
 class RunError(TuningError, RuntimeError):
     """A run folder is incomplete or was not written by this program."""
+
+
+class StyleError(TuningError, ValueError):
+    """A side of a style comparison holds no text; the message says which."""
 
 
 class ExamplesError(TuningError, ValueError):

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tuning.declines import looks_like_decline
 from tuning.errors import ExamplesError
 from tuning.records import Example, Split
 
@@ -104,20 +105,6 @@ def _message(value: Any, index: int) -> dict[str, str]:
     if not isinstance(content, str):
         raise ValueError(f"message {index + 1} has no text content")
     return {"role": role, "content": content}
-
-
-_DECLINE = re.compile(
-    r"\b(do(es)? ?n.t|do not|does not|not|no|nothing|never)\b[^.?!]{0,40}"
-    r"\b(have|say|note|record(ed)?|listed|written|know|documents?|provision|"
-    r"information)\b",
-    re.IGNORECASE,
-)
-
-
-def looks_like_decline(reply: str) -> bool:
-    """Whether a reply without any figure says, early on, that the answer is not known."""
-    opening = " ".join(re.split(r"(?<=[.!?])\s+", reply)[:2])
-    return bool(_DECLINE.search(opening)) and not re.search(r"\d", opening)
 
 
 def assign_splits(
