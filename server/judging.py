@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from retrieval.attribute import figures
-from server.evaluate import declined, support
+from server.evaluate import declined, frame_of, recalled, support
 from server.promote import Binary, Graded, Measured
 from server.prompt import build
 from server.vary import house_names, vary
@@ -126,11 +126,19 @@ def measure(
     """
     written = _Written(rows, texts)
     answers = written.pairs("answer", candidate, against)
+    frame = frame_of(row.reply for row in rows if row.split == "train")
     grounded = [pair for pair in answers if facts(pair.row)]
     measures: list[Binary | Graded] = []
     if grounded or written.pairs("decline", candidate, against):
         measures = [
-            _binary("support", grounded, _supported),
+            _binary(
+                "support",
+                grounded,
+                # Every figure and name, not every claim: a flourish of the house is no claim.
+                lambda row, text: (
+                    support(text, row.passages, row.question, frame=frame).detail_share == 1
+                ),
+            ),
             _binary("expected", grounded, lambda row, text: facts(row) <= figures(text)),
             _binary(
                 "declines",
@@ -148,7 +156,7 @@ def measure(
     replay = written.losses("replay", candidate, None)
     return Measured(
         measures=tuple(measures),
-        memorised=_binary("memorised", probes, lambda row, text: facts(row) <= figures(text))
+        memorised=_binary("memorised", probes, lambda row, text: recalled(text, sorted(facts(row))))
         if probes
         else None,
         forgetting=Graded("forgetting", *replay, lower_is_better=True, unit="nats per token")
@@ -218,12 +226,6 @@ def _binary(
         [passes(pair.row, pair.other) for pair in pairs],
         lower_is_better=lower_is_better,
     )
-
-
-def _supported(row: Row, text: str) -> bool:
-    """Whether every figure and name of an answer stands in its passages or in the question."""
-    found = support(text, row.passages, row.question)
-    return found.supported_figures == found.figures
 
 
 def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> Graded | None:
