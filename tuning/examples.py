@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tuning.declines import looks_like_decline
@@ -34,6 +34,15 @@ def read_examples(data: bytes) -> list[Example]:
     Raises:
         ExamplesError: with every faulty line's number and reason, or too few examples.
     """
+    return read_lines(data, parse_example)
+
+
+def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Example]:
+    """Read JSONL with `parse(value, line)`, which raises ValueError for a line it cannot use.
+
+    Raises:
+        ExamplesError: with every faulty line's number and reason, or too few examples.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,7 +56,7 @@ def read_examples(data: bytes) -> list[Example]:
         try:
             value = json.loads(line)
             json.dumps(value, ensure_ascii=False).encode()
-            examples.append(_example(value, number))
+            examples.append(parse(value, number))
         except json.JSONDecodeError as error:
             problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
         except RecursionError:
@@ -68,7 +77,8 @@ def read_examples(data: bytes) -> list[Example]:
     return examples
 
 
-def _example(value: Any, line: int) -> Example:
+def parse_example(value: Any, line: int) -> Example:
+    """One line of chat JSONL; raises ValueError with the reason why it cannot be used."""
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise ValueError('expected an object with a list "messages"')
     messages = [_message(m, i) for i, m in enumerate(value["messages"])]
@@ -158,7 +168,10 @@ def data_digest(examples: Iterable[Example]) -> str:
     """A name for the data: sha256 over messages and replies, 16 hex digits."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(json.dumps([example.messages, example.reply], sort_keys=True).encode())
+        content = [example.messages, example.reply]
+        if example.rejected is not None:
+            content.append(example.rejected)
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
