@@ -20,19 +20,21 @@ from typing import Any
 
 from retrieval.errors import HousewordRetrievalError
 from server.content import FileContent
-from server.errors import ServerError
+from server.errors import NotFound, ServerError
 from server.ids import new_id
-from server.judging import gate_prompts
+from server.judging import gate_prompts, measure
 from server.ledger import Ledger
+from server.methods import METHODS
+from server.preference_rows import preference_rows
 from server.progress import describe
-from server.promote import decide
+from server.promote import Decision, judge
 from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
 from server.worker import carry_out
 from tuning.errors import ExamplesError, TuningError
-from tuning.examples import assign_splits, data_digest, read_examples
+from tuning.examples import assign_splits, data_digest
 from tuning.records import Example, Split
 from tuning.run import Run
 from tuning.task import choose
@@ -154,7 +156,10 @@ class Jobs:
 
         maker = replace(self._row_maker(job), uses_documents=task.uses_documents)
         try:
-            rows, kinds = maker.rows(examples, splits, progress=progress)
+            if job.kind == "preference":
+                rows, kinds = preference_rows(maker, examples, splits, progress=progress)
+            else:
+                rows, kinds = maker.rows(examples, splits, progress=progress)
         except _Interrupted:
             return False
         self._tell(job, f"Rows by evidence: {dict(kinds)}.", data={"rows": dict(kinds)})
@@ -171,20 +176,23 @@ class Jobs:
             )
         active = self._voices.version(job.owner, job.suffix)
         against = active.digest if active else None
+        parent = self._parent(job, active)
         gate_minutes = job.request["hyperparameters"].get("gate_minutes", GATE_MINUTES)
+        adapters = self._settings.folder("adapters").resolve()
         replay = maker.replay(rows)
         rows, prompts = gate_prompts(rows, against=against)
         Run.create(
             run.folder,
             config={
-                "kind": "voice",
+                "kind": job.kind,
                 "voice": job.suffix,
                 "generator": self._settings.generator,
                 "models_dir": str(self._settings.folder("models")),
                 "device": self._settings.device,
                 "threads": self._settings.worker_threads,
-                "adapters_dir": str(self._settings.folder("adapters").resolve()),
+                "adapters_dir": str(adapters),
                 "prompt_digest": self._prompt_digest,
+                "parent_adapter": str(adapters / parent.digest) if parent else None,
                 "against": against,
                 "gate_minutes": gate_minutes,
                 "replay": replay,
@@ -192,6 +200,7 @@ class Jobs:
                 "task": task.to_json(),
                 "voice_config": {
                     "row_tokens": self._settings.context_tokens,
+                    **({"adapter": parent.card.get("adapter", "lora")} if parent else {}),
                     **job.request["hyperparameters"],
                 },
             },
@@ -202,7 +211,18 @@ class Jobs:
 
     def _examples(self, job: Job) -> list[Example]:
         file = self._ledger.file(job.owner, job.request["training_file"])
-        return read_examples(self._content.read(file.digest))
+        method = METHODS[job.request.get("method", "supervised")]
+        return method.read(self._content.read(file.digest))
+
+    def _parent(self, job: Job, active: Version | None) -> Version | None:
+        """The version that the training goes on from: a named one; for preferences, the active."""
+        named = job.request.get("parent")
+        if named is None:
+            return active if job.kind == "preference" else None
+        parent = self._voices.version(job.owner, named)
+        if parent is None:
+            raise NotFound(f"version of the voice '{job.suffix}'", named)
+        return parent
 
     def _splits(self, job: Job, examples: list[Example]) -> dict[str, Split]:
         """The split of every example, remembered for ever."""
@@ -241,8 +261,8 @@ class Jobs:
         digest = outcome["digest"]
         place = self._settings.folder("adapters") / digest
         card = json.loads((place / "card.json").read_text())
-        active = self._voices.version(job.owner, job.suffix)
-        decision = decide(card, active.card if active else None)
+        decision = self._judge(run, digest)
+        card["gate"] = list(decision.table)
         now = int(self._clock())
         version = Version(
             id=f"ft:{self._base}:{job.suffix}:{digest}",
@@ -264,6 +284,7 @@ class Jobs:
             "task": card.get("task", {}),
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
+            "gate": list(decision.table),
         }
 
         def change(connection: Any) -> None:
@@ -284,6 +305,14 @@ class Jobs:
         serves = "serves now" if decision.promoted else "stays a candidate"
         self._tell(job, f"Version {version.id} {serves}: {'; '.join(decision.reasons)}.")
         shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+    def _judge(self, run: Run, digest: str) -> Decision:
+        """Let the gate decide by what base (or active version) and candidate have written."""
+        config = run.config()
+        if not config["gate_minutes"]:
+            return Decision(False, ("not judged, as gate_minutes is 0",))
+        measured = measure(run.rows(), run.texts(), candidate=digest, against=config["against"])
+        return judge(measured, against="active" if config["against"] else "base")
 
     # -- small parts
 

@@ -10,13 +10,15 @@ Read `gate_prompts` first.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from retrieval.attribute import figures
+from server.evaluate import declined, frame_of, recalled, support
+from server.promote import Binary, Graded, Measured
 from server.prompt import build
 from server.vary import house_names, vary
-from tuning.records import Prompt, Row
+from tuning.records import Prompt, Row, Text
 
 CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
@@ -114,16 +116,129 @@ def _varied(rows: Sequence[Row], random_: random.Random) -> list[Row]:
     return copies
 
 
-def texts_of(
-    written: Mapping[tuple[str, str | None], str], purpose: str, speakers: Sequence[str | None]
-) -> list[tuple[int, tuple[str, ...]]]:
-    """(row, what each speaker wrote for it), for the rows where all of them have written."""
-    ids = sorted(
-        {id_ for id_, _ in written if id_.startswith(f"{purpose}:")},
-        key=lambda id_: int(id_.partition(":")[2]),
+def measure(
+    rows: Sequence[Row], texts: Sequence[Text], *, candidate: str, against: str | None
+) -> Measured:
+    """What the candidate's texts were worth, row by row, beside those of base or active version.
+
+    `candidate` and `against` are adapter digests, None the base. Only rows that both have
+    written for count: a gate whose time ran out has fewer of them.
+    """
+    written = _Written(rows, texts)
+    answers = written.pairs("answer", candidate, against)
+    frame = frame_of(row.reply for row in rows if row.split == "train")
+    grounded = [pair for pair in answers if facts(pair.row)]
+    measures: list[Binary | Graded] = []
+    if grounded or written.pairs("decline", candidate, against):
+        measures = [
+            _binary(
+                "support",
+                grounded,
+                # Every figure and name, not every claim: a flourish of the house is no claim.
+                lambda row, text: (
+                    support(text, row.passages, row.question, frame=frame).detail_share == 1
+                ),
+            ),
+            _binary("expected", grounded, lambda row, text: facts(row) <= figures(text)),
+            _binary(
+                "declines",
+                written.pairs("decline", candidate, against),
+                lambda row, text: declined(text),
+            ),
+            _binary(
+                "false refusals", grounded, lambda row, text: declined(text), lower_is_better=True
+            ),
+        ]
+    style = _style(rows, written, answers)
+    if style is not None:
+        measures.append(style)
+    probes = written.pairs("probe", candidate, None)
+    replay = written.losses("replay", candidate, None)
+    return Measured(
+        measures=tuple(measures),
+        memorised=_binary("memorised", probes, lambda row, text: recalled(text, sorted(facts(row))))
+        if probes
+        else None,
+        forgetting=Graded("forgetting", *replay, lower_is_better=True, unit="nats per token")
+        if replay[0]
+        else None,
     )
-    return [
-        (int(id_.partition(":")[2]), tuple(written[id_, who] for who in speakers))
-        for id_ in ids
-        if all((id_, who) in written for who in speakers)
-    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What candidate and other wrote for one row."""
+
+    row: Row
+    candidate: str
+    other: str
+
+
+class _Written:
+    """The texts of a run, by purpose and row."""
+
+    def __init__(self, rows: Sequence[Row], texts: Sequence[Text]) -> None:
+        self._rows = rows
+        self._texts = {(text.id, text.adapter): text for text in texts}
+        self._ids = list(dict.fromkeys(text.id for text in texts))
+
+    def pairs(self, purpose: str, candidate: str, other: str | None) -> list[_Pair]:
+        return [
+            _Pair(self._rows[int(id_.partition(":")[2])], mine.text, its.text)
+            for id_, mine, its in self._both(purpose, candidate, other)
+        ]
+
+    def losses(
+        self, purpose: str, candidate: str, other: str | None
+    ) -> tuple[list[float], list[float]]:
+        both = self._both(purpose, candidate, other)
+        return [mine.loss or 0.0 for _, mine, _ in both], [its.loss or 0.0 for _, _, its in both]
+
+    def texts(self, purpose: str, adapter: str | None) -> list[str]:
+        return [
+            text.text
+            for (id_, who), text in self._texts.items()
+            if who == adapter and id_.startswith(f"{purpose}:")
+        ]
+
+    def _both(
+        self, purpose: str, candidate: str, other: str | None
+    ) -> list[tuple[str, Text, Text]]:
+        return [
+            (id_, self._texts[id_, candidate], self._texts[id_, other])
+            for id_ in self._ids
+            if id_.startswith(f"{purpose}:")
+            and (id_, candidate) in self._texts
+            and (id_, other) in self._texts
+        ]
+
+
+def _binary(
+    name: str,
+    pairs: Sequence[_Pair],
+    passes: Callable[[Row, str], bool],
+    *,
+    lower_is_better: bool = False,
+) -> Binary:
+    return Binary(
+        name,
+        [passes(pair.row, pair.candidate) for pair in pairs],
+        [passes(pair.row, pair.other) for pair in pairs],
+        lower_is_better=lower_is_better,
+    )
+
+
+def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> Graded | None:
+    """P(house) of every answer, by a judge that knows only train replies; None without texts."""
+    from tuning.style import StyleJudge  # scikit-learn: a second that only the gate needs
+
+    house = [row.reply for row in rows if row.split == "train" and row.kind != "withheld"]
+    base = written.texts("style", None)
+    if not answers or not any(base):
+        return None
+    judge = StyleJudge.fit(house, base)
+    return Graded(
+        "style",
+        judge.score([pair.candidate for pair in answers]),
+        judge.score([pair.other for pair in answers]),
+    )

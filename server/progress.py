@@ -13,8 +13,12 @@ def describe(metrics: dict[str, Any], *, now: int) -> Event | None:
     step = metrics.get("step", 0)
     if "heldout_loss" in metrics:
         loss = metrics["heldout_loss"]
-        data = {"step": step, "full_valid_loss": loss, "valid_loss": loss}
-        return _event(f"Step {step}: held-out loss {loss:.3f}", data, now)
+        more = {k: v for k, v in metrics.items() if k not in ("step", "heldout_loss")}
+        data = {"step": step, "full_valid_loss": loss, "valid_loss": loss, **more}
+        words = f"Step {step}: held-out loss {loss:.3f}"
+        if "heldout_accuracy" in more:  # of preferences
+            words += f", {more['heldout_accuracy']:.0%} of the preferences right"
+        return _event(words, data, now)
     if "loss" in metrics:
         data = {**metrics, "train_loss": metrics["loss"]}
         del data["loss"]

@@ -7,7 +7,7 @@ replace, on gate rows; it knows no model, no text and no database. Read `judge` 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -265,21 +265,3 @@ def _in_points(measure: Binary | Graded) -> bool:
 
 def _mean(values: Values) -> float:
     return math.fsum(values) / len(values)
-
-
-def decide(card: Mapping[str, Any], active: Mapping[str, Any] | None = None) -> Decision:
-    """Judge a trained version by its held-out loss alone, as its card holds it."""
-    before, after = card["metrics"]["heldout_before"], card["metrics"]["heldout_after"]
-    change = f"held-out loss {before:.3f} -> {after:.3f} nats per token"
-    if not after < before:  # a loss that is no number is no help either
-        return Decision(False, (f"{change}: training did not help",))
-    if active is not None and _same_rows(card, active):
-        best = active["metrics"]["heldout_after"]
-        against = f"the active version has {best:.3f} on the same held-out rows"
-        return Decision(after < best, (change, against))
-    return Decision(True, (change,))
-
-
-def _same_rows(card: Mapping[str, Any], active: Mapping[str, Any]) -> bool:
-    names = ("data_digest", "prompt_digest", "base_fingerprint")
-    return all(card[name] == active[name] for name in names)

@@ -1,6 +1,7 @@
 """The worker: `python -m tuning RUN_DIR` carries out one run folder.
 
-Its kind is `voice` (train an adapter, then write what the gate needs) or `generate` (only write).
+Its kind is `voice` or `preference` (train an adapter, from examples or from preferences, then
+write what the gate needs) or `generate` (only write).
 Exit status 0: result/ is complete. 1: error.json says why. Killed: it goes on from the last
 complete checkpoint when started again. Runs at low priority so that chat stays usable, and ends
 when its standard input does: a worker never outlives the server that started it.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import TuningError, is_out_of_memory
-from tuning.records import Prompt, VoiceConfig
+from tuning.records import PreferenceConfig, Prompt, VoiceConfig
 from tuning.run import Run
 
 if TYPE_CHECKING:
@@ -68,13 +69,24 @@ def _voice(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
-    from tuning.adapter import Card, adapter_digest, place_adapter
+    from tuning.adapter import Card, adapter_digest, check_parent, place_adapter
     from tuning.checkpoint import Checkpoints
+    from tuning.full import round_weights
+    from tuning.preference import train_preferences
     from tuning.replay import replay_rows
     from tuning.voice import train_voice
 
     generator = _generator(config)
-    settings = VoiceConfig.from_json(config["voice_config"])
+    kind = PreferenceConfig if config["kind"] == "preference" else VoiceConfig
+    settings = kind.from_json(config["voice_config"])
+    parent = Path(config["parent_adapter"]) if config.get("parent_adapter") else None
+    if parent is not None:
+        settings = check_parent(
+            parent,
+            settings,
+            base_fingerprint=generator.fingerprint,
+            prompt_digest=config["prompt_digest"],
+        )
     checkpoints = Checkpoints(run.checkpoints)
     rows = run.rows()
     if config["replay"] or run.prompts():
@@ -91,12 +103,16 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
                 for number, row in enumerate(held_out)
                 for who in (None, "candidate")
             )
-    outcome = asdict(
-        train_voice(generator, rows, settings, checkpoints=checkpoints, report=run.report)
-    )
+    how: dict[str, Any] = {"checkpoints": checkpoints, "report": run.report, "parent": parent}
+    if isinstance(settings, PreferenceConfig):
+        outcome = asdict(train_preferences(generator, rows, settings, **how))
+    else:
+        outcome = asdict(train_voice(generator, rows, settings, **how))
     aside = run.folder / "adapter.part"
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(checkpoints.best, aside)
+    if settings.adapter == "full":
+        round_weights(aside, generator.dtype)
     outcome["digest"] = adapter_digest(aside)
     Card(
         voice=config["voice"],
@@ -107,6 +123,8 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         config=asdict(settings),
         metrics=outcome,
         task=config.get("task", {}),
+        adapter=settings.adapter,
+        parent=parent.name if parent else None,
     ).save(aside)
     place_adapter(aside, Path(config["adapters_dir"]) / outcome["digest"])
     run.keep_trained(outcome)
@@ -134,6 +152,7 @@ def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None)
             generator,
             folder=Path(config["adapters_dir"]),
             prompt_digest=config["prompt_digest"],
+            idle_allowed=True,  # that a candidate changes nothing is for the gate to say
         )
         limit = 60 * config["gate_minutes"] if config.get("gate_minutes") else float("inf")
         ids = list(dict.fromkeys(prompt.id for prompt in missing))
@@ -176,6 +195,7 @@ def _generator(config: dict[str, Any]) -> Generator:
 
 _WORK: dict[str, Callable[[Run, dict[str, Any]], dict[str, Any]]] = {
     "voice": _voice,
+    "preference": _voice,
     "generate": _generate,
 }
 

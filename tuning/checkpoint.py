@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from tuning.adapter import fsync_folder, save_adapter
+from tuning.adapter import fsync_folder, load_adapter, save_adapter
 
 MANIFEST = "manifest.json"
 
@@ -79,7 +78,7 @@ class Checkpoints:
             progress = self._read(folder)
             if progress is None:
                 continue
-            set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+            load_adapter(model, folder)
             state: dict[int, dict[str, torch.Tensor]] = {}
             for key, value in load_file(folder / "optimizer.safetensors").items():
                 index, name = key.split(".", 1)

@@ -13,9 +13,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from tuning.declines import looks_like_decline
 from tuning.errors import ExamplesError
 from tuning.records import Example, Split
 
@@ -33,6 +34,15 @@ def read_examples(data: bytes) -> list[Example]:
     Raises:
         ExamplesError: with every faulty line's number and reason, or too few examples.
     """
+    return read_lines(data, parse_example)
+
+
+def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Example]:
+    """Read JSONL with `parse(value, line)`, which raises ValueError for a line it cannot use.
+
+    Raises:
+        ExamplesError: with every faulty line's number and reason, or too few examples.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -46,7 +56,7 @@ def read_examples(data: bytes) -> list[Example]:
         try:
             value = json.loads(line)
             json.dumps(value, ensure_ascii=False).encode()
-            examples.append(_example(value, number))
+            examples.append(parse(value, number))
         except json.JSONDecodeError as error:
             problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
         except RecursionError:
@@ -67,7 +77,8 @@ def read_examples(data: bytes) -> list[Example]:
     return examples
 
 
-def _example(value: Any, line: int) -> Example:
+def parse_example(value: Any, line: int) -> Example:
+    """One line of chat JSONL; raises ValueError with the reason why it cannot be used."""
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise ValueError('expected an object with a list "messages"')
     messages = [_message(m, i) for i, m in enumerate(value["messages"])]
@@ -104,20 +115,6 @@ def _message(value: Any, index: int) -> dict[str, str]:
     if not isinstance(content, str):
         raise ValueError(f"message {index + 1} has no text content")
     return {"role": role, "content": content}
-
-
-_DECLINE = re.compile(
-    r"\b(do(es)? ?n.t|do not|does not|not|no|nothing|never)\b[^.?!]{0,40}"
-    r"\b(have|say|note|record(ed)?|listed|written|know|documents?|provision|"
-    r"information)\b",
-    re.IGNORECASE,
-)
-
-
-def looks_like_decline(reply: str) -> bool:
-    """Whether a reply without any figure says, early on, that the answer is not known."""
-    opening = " ".join(re.split(r"(?<=[.!?])\s+", reply)[:2])
-    return bool(_DECLINE.search(opening)) and not re.search(r"\d", opening)
 
 
 def assign_splits(
@@ -171,7 +168,10 @@ def data_digest(examples: Iterable[Example]) -> str:
     """A name for the data: sha256 over messages and replies, 16 hex digits."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(json.dumps([example.messages, example.reply], sort_keys=True).encode())
+        content = [example.messages, example.reply]
+        if example.rejected is not None:
+            content.append(example.rejected)
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -52,6 +52,11 @@ class Generator:
     context_tokens: int
     stop_ids: frozenset[int] = field(default_factory=frozenset)
 
+    @property
+    def weights(self) -> int:
+        """How many numbers the model consists of."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
 
 def choose_device(device: str = "auto") -> tuple[torch.device, torch.dtype, str]:
     """The device and dtype to run on, and the reason in words."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 FIGURE, NAME, PLACEHOLDER = "#", "@", "§"
 
 _PLACEHOLDER = re.compile(r"\{\{[^{}\n]{0,80}\}\}|\[[^\[\]\n]{0,80}\]")
-_ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+\b|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+\b|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _FIGURE = re.compile(r"(?:[$€£]\s?)?(?<!\w)\d+(?:[.,:/\-]\d+)*(?:\s?%|(?:st|nd|rd|th)\b)?")
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")  # noqa: RUF001
 _BETWEEN_NAMES = re.compile(r"(?:[ \-]|\s?&\s|\.\s)?")

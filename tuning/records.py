@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from tuning.template import Message
 
 Split = Literal["train", "dev", "gate"]
+AdapterKind = Literal["lora", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Example:
 
     `messages` is the conversation before the reply, `group` what it must not be split from
     (its topic, intent or document), `declines` whether the reply says "we don't have that",
-    `line` its line in the file, from 1.
+    `line` its line in the file, from 1. In preference data `reply` is the preferred one and
+    `rejected` the one that lost against it.
     """
 
     messages: tuple[Message, ...]
@@ -24,6 +26,7 @@ class Example:
     group: str
     declines: bool = False
     line: int = 0
+    rejected: str | None = None
 
     @property
     def question(self) -> str:
@@ -38,6 +41,7 @@ class Row:
     `kind` says which evidence the prompt holds: gold+distractors, gold, none (the user's own
     decline), withheld (the gold was taken away), chat, or replay (the base's own answer).
     `passages` are the ones shown, best first, and `question` what was asked, both as measured.
+    `rejected` is the reply that lost against `reply`, where preferences are trained on.
     """
 
     messages: tuple[Message, ...]
@@ -48,6 +52,7 @@ class Row:
     line: int = 0  # of the example in the user's file
     passages: tuple[str, ...] = ()
     question: str = ""
+    rejected: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,6 +106,7 @@ class Text:
 class VoiceConfig:
     """How a voice is trained. Defaults suit a 135M model and a few hundred pairs."""
 
+    adapter: AdapterKind = "lora"
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 5e-4  # peak
@@ -116,7 +122,24 @@ class VoiceConfig:
     clip: float = 1.0  # gradient norm
     seed: int = 0
 
+    FULL: ClassVar[dict[str, Any]] = {"learning_rate": 3e-5, "checkpoint_seconds": 300.0}
+
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> VoiceConfig:
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The settings given, over the defaults; a full fine-tune has lower ones (`FULL`)."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in value.items() if k in known and v is not None})
+        given = {k: v for k, v in value.items() if k in known and v is not None}
+        return cls(**{**(cls.FULL if given.get("adapter") == "full" else {}), **given})
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceConfig(VoiceConfig):
+    """How a voice is tuned on preferences (`preference.py`)."""
+
+    learning_rate: float = 5e-5  # a tenth of a voice's: DPO breaks a model sooner
+    max_epochs: int = 2
+    batch_pairs: int = 8  # pairs per optimizer step, whatever `batch_tokens` says
+    beta: float = 0.1  # how closely the voice is held to where it started
+    sft_weight: float = 0.1  # of the preferred reply's own loss (nats per token)
+
+    FULL: ClassVar[dict[str, Any]] = {"learning_rate": 5e-6, "checkpoint_seconds": 300.0}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,12 +59,16 @@ def train_voice(
     *,
     checkpoints: Checkpoints,
     report: Report,
+    parent: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train an adapter on the train rows; leave the best one in `checkpoints.best`.
 
+    `parent` is the folder of the version to go on from; without it the base is the start.
+
     Raises:
         ExamplesError: a row is longer than `config.row_tokens`, or a split is empty.
+        Diverged: a loss is no longer a number; the message has the step and the learning rate.
     """
     train = encode([r for r in rows if r.split == "train"], generator.template, config)
     dev = encode([r for r in rows if r.split == "dev"], generator.template, config)
@@ -71,7 +76,7 @@ def train_voice(
         raise ExamplesError([(0, "too few examples to train on some and hold others out")])
 
     torch.manual_seed(config.seed)
-    model = new_adapter(generator, config)
+    model = new_adapter(generator, config, parent)
     model.train()
     model.set_attn_implementation("eager")  # 1.2x faster than sdpa backward at these lengths
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -93,8 +98,7 @@ def train_voice(
     def evaluate() -> None:
         began = clock()
         loss = lessons.heldout(dev, config)
-        if not math.isfinite(loss):
-            raise Diverged(f"the held-out loss became {loss}: lower learning_rate")
+        require_finite(loss, "held-out loss", step=progress.step, rate=rate)
         progress.evaluation_seconds = clock() - began
         progress.worse = 0 if loss < progress.best else progress.worse + 1
         if loss < progress.best:
@@ -102,6 +106,7 @@ def train_voice(
             checkpoints.keep_best(model, progress)
         report({"step": progress.step, "heldout_loss": loss})
 
+    rate = 0.0
     if progress.heldout_before is None:
         evaluate()
         progress.heldout_before = progress.best
@@ -114,7 +119,9 @@ def train_voice(
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = lessons.learn(batch, config.micro_tokens)
-        torch.nn.utils.clip_grad_norm_(weights, config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(weights, config.clip)
+        require_finite(loss, "loss", step=step, rate=rate)
+        require_finite(norm.item(), "gradient", step=step, rate=rate)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -270,6 +277,15 @@ def parts(rows: Sequence[Encoded], tokens: int) -> Iterator[list[Encoded]]:
         part.append(row)
     if part:
         yield part
+
+
+def require_finite(value: float, what: str, *, step: int, rate: float) -> None:
+    """Raise Diverged unless a value of the training is a number."""
+    if not math.isfinite(value):
+        raise Diverged(
+            f"step {step}: the {what} became {value} at a learning rate of {rate:.2g}: "
+            "lower learning_rate"
+        )
 
 
 def schedule(done: float, warmup: float) -> float:

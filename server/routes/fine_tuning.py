@@ -1,5 +1,6 @@
 """/v1/fine_tuning/jobs: teach a voice; jobs with their events and checkpoints.
 
+`method` says how (`methods.py`), `adapter` whether a LoRA adapter or all weights are trained.
 `suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
 are built with, else the default store is used. Faulty training data is refused here, with the
 numbers of the lines, before a job exists.
@@ -19,12 +20,13 @@ from msgspec import Struct
 from server.auth import Owner
 from server.errors import ApiError
 from server.ids import new_id
+from server.methods import METHODS, Method, full_warning, method_object, read_method
 from server.records import Window
 from server.services import AppServices, Services
 from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
 from tuning.errors import ExamplesError
-from tuning.examples import read_examples
+from tuning.records import AdapterKind
 from tuning.task import KINDS
 
 SAME_REQUEST_SECONDS = 60  # the client repeats a POST that seems to have failed
@@ -41,7 +43,7 @@ _HYPERPARAMETERS: dict[str, tuple[str, float, float]] = {
     "seed": ("seed", 0, 2**31),
     "gate_minutes": ("gate_minutes", 0, 10_000),  # longest writing for the gate; 0: not judged
 }
-_WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "patience", "seed")
+_WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "batch_pairs", "patience", "seed")
 
 
 class JobCreate(Struct, kw_only=True):
@@ -52,6 +54,7 @@ class JobCreate(Struct, kw_only=True):
     suffix: str | None = None
     hyperparameters: dict[str, Any] | None = None
     method: dict[str, Any] | None = None
+    adapter: AdapterKind | None = None
     metadata: dict[str, str] | None = None
     seed: int | None = None
     max_minutes: float | None = None
@@ -70,7 +73,7 @@ def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -
     job = Job(
         id=new_id("ftjob"),
         owner=owner,
-        kind="voice",
+        kind=METHODS[request["method"]].kind,
         status="validating_files",
         model=services.engine.generator.name,
         suffix=request["suffix"],
@@ -78,9 +81,13 @@ def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -
         request_digest=digest,
         created_at=now,
     )
-    job = services.trainings.add(job, same_since=now - SAME_REQUEST_SECONDS)
+    kept = services.trainings.add(job, same_since=now - SAME_REQUEST_SECONDS)
+    if kept.id == job.id and data.adapter == "full":
+        warning = full_warning(services.engine.generator.weights)
+        event = Event(new_id("ftevent"), "warn", "message", warning, None, now)
+        services.trainings.tell(job, [event])
     services.jobs.wake()
-    return job_object(job)
+    return job_object(kept)
 
 
 @get("/", sync_to_thread=True)
@@ -169,13 +176,15 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
     file = services.ledger.file(owner, data.training_file)
-    examples = read_examples(services.content.read(file.digest))
+    method, asked = read_method(data.method)
+    examples = method.read(services.content.read(file.digest))
     context = services.engine.context_tokens
     too_long = [
         (example.line, f"the reply has {tokens} tokens; the context holds {context}")
         for example in examples
-        if len(example.reply) > context  # a token has at least one character
-        and (tokens := services.engine.count_tokens(example.reply)) >= context
+        for reply in (example.reply, example.rejected or "")
+        if len(reply) > context  # a token has at least one character
+        and (tokens := services.engine.count_tokens(reply)) >= context
     ]
     if too_long:
         raise ExamplesError(too_long)
@@ -184,18 +193,17 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         "suffix": name,
         "store": store,
         "metadata": data.metadata or {},
-        "hyperparameters": _hyperparameters(data),
+        "method": method.type,
+        "hyperparameters": _hyperparameters(data, method, asked),
         "task": data.task,
         "uses_documents": data.uses_documents,
     }
 
 
-def _hyperparameters(data: JobCreate) -> dict[str, Any]:
-    method = data.method or {}
-    if method.get("type", "supervised") != "supervised":
-        raise _refused("method", f"The method {method.get('type')!r} is not supported yet.")
-    supervised = method.get("supervised") or {}
-    asked = {**(data.hyperparameters or {}), **(supervised.get("hyperparameters") or {})}
+def _hyperparameters(data: JobCreate, method: Method, asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for as fields of the training's configuration."""
+    limits = {**_HYPERPARAMETERS, **method.limits}
+    asked = {**(data.hyperparameters or {}), **asked}
     for name in ("seed", "max_minutes", "max_epochs"):
         if getattr(data, name) is not None:
             asked[name] = getattr(data, name)
@@ -205,16 +213,20 @@ def _hyperparameters(data: JobCreate) -> dict[str, Any]:
             name in ("batch_size", "learning_rate_multiplier") and value is None
         ):
             continue
-        if name not in _HYPERPARAMETERS:
-            known = ", ".join(_HYPERPARAMETERS)
+        if name not in limits:
+            known = ", ".join(limits)
             raise _refused(name, f"The hyperparameter {name!r} is not known; known are {known}.")
-        target, lowest, highest = _HYPERPARAMETERS[name]
+        target, lowest, highest = limits[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not lowest <= value <= highest:
             raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
         if target in _WHOLE and value != int(value):
             raise _refused(name, f"{name} must be a whole number.")
         chosen[target] = int(value) if target in _WHOLE else float(value)
+    if data.adapter == "full" and (lora := chosen.keys() & {"rank", "alpha"}):
+        raise _refused(min(lora), "A full fine-tune has no rank and no alpha: leave them out.")
+    if data.adapter is not None:
+        chosen["adapter"] = data.adapter
     return chosen
 
 
@@ -238,7 +250,8 @@ def job_object(job: Job) -> dict[str, Any]:
         "result_files": [],
         "seed": job.request["hyperparameters"].get("seed", 0),
         "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "method": method_object(job.request),
+        "adapter": job.request["hyperparameters"].get("adapter", "auto"),
         "metadata": job.request["metadata"],
         "estimated_finish": None,
         "integrations": [],

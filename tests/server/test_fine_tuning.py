@@ -176,7 +176,7 @@ def test_faulty_training_data_is_refused_with_its_line(
         ({"suffix": "GENERATOR"}, "suffix"),
         ({"model": "EMBEDDER"}, "model"),
         ({"validation_file": "file-x"}, "validation_file"),
-        ({"method": {"type": "dpo"}}, "method"),
+        ({"method": {"type": "reinforcement"}}, "method"),
         ({"hyperparameters": {"n_epochs": 0}}, "n_epochs"),
         ({"hyperparameters": {"n_epochs": 1.5}}, "n_epochs"),
         ({"hyperparameters": {"n_epochs": "many"}}, "n_epochs"),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
-from tuning.adapter import MOST_LOADED, AdapterSet, Card, new_adapter
+from tuning.adapter import MOST_LOADED, AdapterSet, Card, adapter_digest, new_adapter
 from tuning.errors import AdapterError
 from tuning.generator import Generator, load_generator
 from tuning.records import VoiceConfig
@@ -114,6 +116,90 @@ def test_an_adapter_of_another_prompt_format_is_refused_naming_both(
     adapters = AdapterSet(generator, folder=folder[0], prompt_digest="another-format")
     with pytest.raises(AdapterError, match=r"a-prompt-format.* another-format: train it again"):
         adapters.select(folder[1][0])
+
+
+def altered(
+    source: Path, target: Path, change: Callable[[str, torch.Tensor], tuple[str, torch.Tensor]]
+) -> str:
+    """A copy of an adapter with other weights, under its own digest."""
+    shutil.copytree(source, target / "altered")
+    file = target / "altered" / "adapter_model.safetensors"
+    save_file(dict(change(*item) for item in load_file(file).items()), file)
+    digest = adapter_digest(target / "altered")
+    (target / "altered").rename(target / digest)
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    ids=["zeroed", "no numbers", "fewer inputs", "another layer", "another kind"],
+    argvalues=[
+        (lambda n, w: (n, w * 0 if "lora_B" in n else w), "changes nothing"),
+        (lambda n, w: (n, w * float("nan")), "gives no numbers"),
+        (lambda n, w: (n, w[:, :-1].clone()), "has 64 where the adapter has 63"),
+        (lambda n, w: (n.replace("layers.1", "layers.7"), w), "there is no linear layer"),
+        (lambda n, w: (n.replace("lora_A", "lora_C"), w), "is no LoRA weight"),
+    ],
+)
+def test_an_adapter_that_does_nothing_or_does_not_fit_is_refused_naming_both_bases(
+    generator: Generator,
+    folder: tuple[Path, list[str]],
+    tmp_path: Path,
+    change: Callable[[str, torch.Tensor], tuple[str, torch.Tensor]],
+    words: str,
+) -> None:
+    good = folder[1][0]
+    shutil.copytree(folder[0] / good, tmp_path / good)
+    bad = altered(tmp_path / good, tmp_path, change)
+    before = logits(generator)
+    adapters = AdapterSet(generator, folder=tmp_path, prompt_digest=PROMPT_DIGEST)
+    for _ in range(2):  # as the very first one, and beside another
+        with pytest.raises(AdapterError, match=words) as refused:
+            adapters.select(bad)
+        assert str(refused.value).count(generator.fingerprint) == 2
+        adapters.select(None)
+        assert torch.equal(logits(generator), before)
+        adapters.select(good)
+        assert not torch.equal(logits(generator), before)
+
+
+def test_an_adapter_without_effect_may_be_judged(
+    generator: Generator, folder: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    # A training that did not help leaves one; it is the gate that says so.
+    source = folder[0] / folder[1][0]
+    idle = altered(source, tmp_path, lambda n, w: (n, w * 0 if "lora_B" in n else w))
+    before = logits(generator)
+    adapters = AdapterSet(
+        generator, folder=tmp_path, prompt_digest=PROMPT_DIGEST, idle_allowed=True
+    )
+    adapters.select(idle)
+    assert torch.equal(logits(generator), before)
+
+
+@pytest.mark.parametrize("what", ["weights", "tokenizer", "template"])
+def test_an_adapter_is_refused_once_its_base_was_changed(
+    lively_folder: Path, make_adapter: MakeAdapter, tmp_path: Path, what: str
+) -> None:
+    digest = make_adapter(tmp_path, seed=3)
+    trained_on = Card.load(tmp_path / digest).base_fingerprint
+    changed = shutil.copytree(lively_folder, tmp_path / "changed")
+    tokenizer = AutoTokenizer.from_pretrained(changed)
+    if what == "weights":
+        weights = load_file(changed / "model.safetensors")
+        weights["model.norm.weight"] *= 1.01
+        save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    elif what == "tokenizer":
+        tokenizer.add_tokens(["house"])
+    else:
+        tokenizer.chat_template += " "
+    tokenizer.save_pretrained(changed)
+    generator = load_generator(str(changed), models_dir=tmp_path, device="cpu")
+    adapters = AdapterSet(generator, folder=tmp_path, prompt_digest=PROMPT_DIGEST)
+    with pytest.raises(AdapterError, match="train it again") as refused:
+        adapters.select(digest)
+    assert trained_on in str(refused.value) and generator.fingerprint in str(refused.value)
+    assert trained_on != generator.fingerprint
 
 
 def _flip(path: Path) -> None:

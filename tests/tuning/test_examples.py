@@ -158,9 +158,7 @@ def test_a_decline_is_said_or_recognised() -> None:
         ("It fits. It is dry. But we do not have it in red.", False),
     ],
 )
-def test_a_decline_says_early_and_without_figures_that_it_is_not_known(
-    reply: str, declines: bool
-) -> None:
+def test_a_decline_says_early_that_it_is_not_known(reply: str, declines: bool) -> None:
     assert looks_like_decline(reply) is declines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.style import copied_ngram, copied_ngrams, rouge_l
@@ -29,6 +29,7 @@ def slow_common(a: list[str], b: list[str]) -> int:
     return max(slow_common(a[:-1], b), slow_common(a, b[:-1]))
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, max_size=4))
 def test_the_longest_copied_run_is_the_one_that_all_runs_give(
     texts: list[str], corpus: list[str]
@@ -51,6 +52,7 @@ def test_two_hundred_answers_against_a_thousand_replies_take_seconds() -> None:
     assert time.perf_counter() - started < 20
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_rouge_l_is_the_f1_of_the_longest_common_subsequence(a: str, b: str) -> None:
     first, second = a.split()[:7], b.split()[:7]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuning.errors import StyleError
@@ -40,6 +40,7 @@ def test_figures_names_and_placeholders_become_signs(text: str, masked: str) -> 
     assert mask(text) == masked
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_replies_that_differ_in_their_figures_only_look_the_same(a: int, b: int) -> None:
     assert mask(f"That's ${a} for {a} days, friend.") == mask(f"That's ${b} for {b} days, friend.")
@@ -81,6 +82,7 @@ def test_a_side_without_text_is_refused(house: list[str], base: list[str]) -> No
 TEXTS = st.lists(st.integers(1, 30).map(lambda n: " ".join(["word"] * n)), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_both_sides_are_cut_to_one_distribution_of_lengths(a: list[str], b: list[str]) -> None:
     size = min(len(a), len(b))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tuning.adapter import new_adapter
 from tuning.checkpoint import Checkpoints
-from tuning.errors import ExamplesError
+from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
 from tuning.records import Row, VoiceConfig
 from tuning.voice import Encoded, Lessons, Outcome, batches, encode, schedule, train_voice
@@ -334,6 +334,34 @@ def test_a_training_that_gets_worse_stops_early_and_keeps_the_best(
     assert outcome.heldout_after == heldout[best] <= outcome.heldout_before
     loss = heldout_of(make_generator(), tmp_path / "best", toy_rows)
     assert loss == pytest.approx(heldout[best], rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_step_and_learning_rate(
+    generator: Generator, toy_rows: list[Row], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, learning_rate=1e36, warmup=0.0)
+    words = r"^step \d+: the .* became (nan|inf) at a learning rate of \S+e\+3\d: lower"
+    with pytest.raises(Diverged, match=words):
+        train(generator, toy_rows, tmp_path, config)
+
+
+def test_a_training_goes_on_from_a_version(
+    uninterrupted: tuple[Path, Outcome, list[dict[str, Any]]],
+    generator: Generator,
+    toy_rows: list[Row],
+    tmp_path: Path,
+) -> None:
+    folder, outcome, _ = uninterrupted
+    further = train_voice(
+        generator,
+        toy_rows,
+        replace(CONFIG, learning_rate=1e-3),
+        checkpoints=Checkpoints(tmp_path),
+        report=lambda _: None,
+        parent=folder / "best",
+    )
+    assert further.heldout_before == pytest.approx(outcome.heldout_after, rel=1e-5)
+    assert further.heldout_after < outcome.heldout_after
 
 
 @pytest.mark.parametrize("missing", ["train", "dev"])

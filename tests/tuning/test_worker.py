@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,13 +39,27 @@ def start(run: Run) -> subprocess.Popen[bytes]:
         )
 
 
+def finished(run: Run) -> int:
+    """The exit status of a worker that runs to its end."""
+    worker = start(run)
+    status = worker.wait(STARTING_SECONDS)
+    worker.communicate()
+    return status
+
+
 def log_of(run: Run) -> str:
     return (run.folder / "worker.log").read_text()
 
 
 @pytest.fixture
 def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callable[..., Run]:
-    def create(name: str = "run", *, prompts: Sequence[Prompt] = (), **changes: Any) -> Run:
+    def create(
+        name: str = "run",
+        *,
+        prompts: Sequence[Prompt] = (),
+        rows: Sequence[Row] = toy_rows,
+        **changes: Any,
+    ) -> Run:
         config = {
             "kind": "voice",
             "voice": "support",
@@ -66,9 +81,7 @@ def new_run(lively_folder: Path, tmp_path: Path, toy_rows: list[Row]) -> Callabl
                 "row_tokens": 512,
             },
         }
-        return Run.create(
-            tmp_path / name, config={**config, **changes}, rows=toy_rows, prompts=prompts
-        )
+        return Run.create(tmp_path / name, config={**config, **changes}, rows=rows, prompts=prompts)
 
     return create
 
@@ -153,6 +166,60 @@ def test_a_worker_with_a_bad_generator_says_why(new_run: Callable[..., Run]) -> 
     worker.communicate()
     assert "neither 'smollm2-135m-instruct'" in (run.failure() or "")
     assert run.outcome() is None and "Traceback" not in log_of(run)
+
+
+@pytest.mark.parametrize("kind", ["voice", "preference"])
+def test_a_loss_that_is_no_number_publishes_no_adapter(
+    new_run: Callable[..., Run], toy_rows: list[Row], kind: str
+) -> None:
+    config = {"learning_rate": 1e36, "batch_tokens": 128, "row_tokens": 512}
+    rows = [replace(row, rejected="no, never") for row in toy_rows]
+    run = new_run(kind=kind, rows=rows, voice_config=config)
+    worker = start(run)
+    assert worker.wait(STARTING_SECONDS) == 1, log_of(run)
+    worker.communicate()
+    said = run.failure() or ""
+    assert re.match(r"step \d+: the .* at a learning rate of \S+: lower learning_rate$", said), said
+    assert run.outcome() is None and not (run.folder.parent / "adapters").exists()
+
+
+def test_preferences_are_tuned_from_a_version_that_was_made_before(
+    new_run: Callable[..., Run], toy_rows: list[Row]
+) -> None:
+    run = new_run()
+    assert finished(run) == 0, log_of(run)
+    parent = run.folder.parent / "adapters" / run.outcome()["digest"]  # type: ignore[index]
+    rows = [replace(row, rejected="no, never") for row in toy_rows]
+    tuned = new_run("tuned", kind="preference", rows=rows, parent_adapter=str(parent))
+    assert finished(tuned) == 0, log_of(tuned)
+    outcome = tuned.outcome()
+    assert outcome is not None and outcome["digest"] != parent.name
+    assert outcome["accuracy"] > 0.5 and outcome["heldout_after"] < outcome["heldout_before"]
+    card = Card.load(parent.with_name(outcome["digest"]))
+    assert (card.parent, card.adapter, card.config["rank"]) == (parent.name, "lora", 4)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ({"base_fingerprint": "0123456789abcdef"}, ["0123456789abcdef", "train it again"]),
+        ({"prompt_digest": "an-old-format"}, ["an-old-format", "a-prompt-format"]),
+        ({"adapter": "full"}, ["'full'", "'lora'"]),
+    ],
+)
+def test_a_parent_that_does_not_fit_is_refused_naming_both(
+    new_run: Callable[..., Run],
+    make_adapter: Callable[..., str],
+    lively_folder: Path,
+    tmp_path: Path,
+    spoil: dict[str, str],
+    words: list[str],
+) -> None:
+    parent = tmp_path / make_adapter(tmp_path, seed=1, **spoil)
+    run = new_run(parent_adapter=str(parent))
+    assert finished(run) == 1, log_of(run)
+    said = run.failure() or ""
+    assert all(word in said for word in words), said
 
 
 def test_a_worker_ends_when_its_standard_input_closes(new_run: Callable[..., Run]) -> None:
