@@ -68,13 +68,18 @@ def ask(
     )
 
 
+def by_house(row: Row) -> bool:
+    """Whether a person has written the reply of a row: no drill, nor the base's own answer."""
+    return row.kind != "replay" and not row.group.startswith("drill:")
+
+
 def choose_shots(rows: Sequence[Row], *, count: int = SHOTS, seed: int = 0) -> list[Message]:
     """The turns of the style prompt, drawn from a voice's train rows, each of another group.
 
     One of them declines where the voice has such rows: a prompt can teach that as well. Replies
     in the longest quarter are left out.
     """
-    train = [row for row in rows if row.split == "train" and row.question and row.kind != "replay"]
+    train = [row for row in rows if row.split == "train" and row.question and by_house(row)]
     random.Random(seed).shuffle(train)
     declines = [row for row in train if row.kind in _DECLINES]
     answers = [row for row in train if row.kind not in _DECLINES]

@@ -17,7 +17,7 @@ from retrieval.attribute import figures
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
 from server.answer import evidence, is_small_talk
-from server.arms import ARMS, Arm, ask, choose_shots, open_arms
+from server.arms import ARMS, Arm, ask, by_house, choose_shots, open_arms
 from server.evaluate import expected_found
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.prompt import CountTokens, Message
@@ -161,7 +161,9 @@ class Asker:
             gate_replies=tuple(
                 row.reply
                 for row in house.rows
-                if row.split == "gate" and row.kind in ("gold", "gold+distractors", "chat")
+                if row.split == "gate"
+                and row.kind in ("gold", "gold+distractors", "chat")
+                and by_house(row)
             ),
             unanswered=tuple(unanswered),
             notes=tuple(_notes(self.stores, house, shots, skipped)),
@@ -203,7 +205,7 @@ def _style(house: House, seed: int) -> tuple[tuple[str, ...], tuple[str, ...], l
     train = {
         index: row
         for index, row in enumerate(house.rows)
-        if row.split == "train" and row.kind not in ("withheld", "replay")
+        if row.split == "train" and row.kind != "withheld" and by_house(row)
     }
     known = {index: text for index, text in house.base_texts if index in train}
     others = [index for index in train if index not in known]

@@ -19,8 +19,7 @@ POLL_SECONDS = 1.0
 _SHARES = {  # key of a measure -> head of its column
     "style": "style",
     "facts": "facts",
-    "support": "claims supported",
-    "details": "figures supported",
+    "support": "supported",
     "declined": "declined, unanswerable",
     "false_refusals": "declined, answerable",
 }

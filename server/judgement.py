@@ -84,12 +84,16 @@ def _style(
     if not plan.house_replies or not base:
         return None, None, []
     try:
-        style = StyleJudge.fit(plan.house_replies, base).score
+        judge_ = StyleJudge.fit(plan.house_replies, base)
     except TuningError as error:
         return None, None, [f"Style was not measured: {error}."]
+
+    def style(texts: Sequence[str]) -> list[float]:
+        return [float(score) for score in judge_.score(texts)]
+
     if not plan.gate_replies:
         return style, None, []
-    scores = [float(score) for score in style(plan.gate_replies)]
+    scores = style(plan.gate_replies)
     return style, {**asdict(interval(scores)), "n": len(scores)}, []
 
 

@@ -3,9 +3,9 @@
 1. Where at least 3 and 15% of the questions that should have an answer are answered nowhere in
    the documents, the documents are the problem.
 2. With fewer than 20 answerable questions nothing is advised.
-3. The best untuned arm is the one with the highest mean of all measures (false refusals count
-   as their complement); of those within 2 points of it, the one with the fewest tokens. The
-   best arm with the voice is found likewise. Both are compared as served, in pairs.
+3. The best untuned arm is the one with the highest mean of all measures that decide (false
+   refusals count as their complement); of those within 2 points of it, the one with the fewest
+   tokens. The best arm with the voice is found likewise. Both are compared as served, in pairs.
 4. Where the voice is worse in any measure (by more than 2 points, the whole 95% interval below
    zero), it is not worth it.
 5. Else, where it is better in any measure (likewise), it pays for itself.
@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from retrieval.measure import Interval, difference
 from server.arms import Arm
-from server.verdict import MEASURES, Measure, Measured
+from server.verdict import DECISIVE, Measure, Measured
 
 LEAST_ANSWERABLE = 20
 LEAST_UNANSWERED, UNANSWERED_SHARE = 3, 0.15
@@ -85,9 +85,9 @@ def recommend(measured: Sequence[Measured], *, answerable: int, unanswered: int)
 
 
 def _compare(voice: Measured, untuned: Measured, measured: Sequence[Measured]) -> Recommendation:
-    gains = {m.key: gain for m in MEASURES if (gain := _gain(voice, untuned, m)) is not None}
-    lost = [m for m in MEASURES if m.key in gains and _clear(_negative(gains[m.key]))]
-    won = [m for m in MEASURES if m.key in gains and _clear(gains[m.key])]
+    gains = {m.key: gain for m in DECISIVE if (gain := _gain(voice, untuned, m)) is not None}
+    lost = [m for m in DECISIVE if m.key in gains and _clear(_negative(gains[m.key]))]
+    won = [m for m in DECISIVE if m.key in gains and _clear(gains[m.key])]
     fewer = untuned.tokens - voice.tokens
 
     def advise(arm: Measured, text: str) -> Recommendation:
@@ -133,7 +133,7 @@ def _compare(voice: Measured, untuned: Measured, measured: Sequence[Measured]) -
 def goodness(measured: Measured) -> float:
     """The mean of all that was measured of an arm as served, each in 0..1, more is better."""
     means = []
-    for measure in MEASURES:
+    for measure in DECISIVE:
         found = [*measured.served[measure.key].values()]
         if found:
             mean = sum(found) / len(found)
@@ -199,7 +199,7 @@ def _difference(measure: Measure, voice: Measured, untuned: Measured, gain: Inte
 def _told(measured: Measured) -> str:
     told = [
         f"{measure.title} {_mean(measured, measure):.0%}"
-        for measure in MEASURES
+        for measure in DECISIVE
         if measured.served[measure.key]
     ]
     return f"{measured.arm.title} is best ({', '.join(told)}; {measured.tokens:.0f} tokens)"

@@ -27,21 +27,27 @@ Values = Mapping[str, Mapping[str, float]]  # measure -> id of the question -> v
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One column of the table; every value is within 0..1."""
+    """One column of the table; every value is within 0..1.
+
+    Only what `decides` counts for the recommendation: the share of claims is told beside the
+    others, because a flourish of the house is no claim, yet looks like one.
+    """
 
     key: str
     title: str
     more_is_better: bool = True
+    decides: bool = True
 
 
 MEASURES = (
     Measure("style", "style"),
     Measure("facts", "expected facts"),
-    Measure("support", "claims supported"),
-    Measure("details", "figures and names supported"),
+    Measure("support", "figures and names supported"),
     Measure("declined", "declined where unanswerable"),
     Measure("false_refusals", "declined where answerable", more_is_better=False),
+    Measure("claims", "claims supported", decides=False),
 )
+DECISIVE = tuple(measure for measure in MEASURES if measure.decides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def values(
 ) -> dict[str, dict[str, float]]:
     """Every measure of every question that it applies to.
 
-    Style, facts, support and false refusals are taken on answerable questions. Support is
+    All but `declined` are taken on answerable questions. Support is
     judged by the passages that search finds, in every arm, also where the model did not see
     them: so arms with and without search are told apart by one measure.
     """
@@ -141,8 +147,8 @@ def values(
         if item.hits:
             passages = [f"{hit.passage.heading or ''}\n{hit.passage.text}" for hit in item.hits]
             held = support(text, passages, question.text, frame=frame)
-            found["support"][question.id] = held.claim_share
-            found["details"][question.id] = held.detail_share
+            found["support"][question.id] = held.detail_share
+            found["claims"][question.id] = held.claim_share
     if style is not None and answerable:
         scores = style([text for _, text in answerable])
         for (item, _), score in zip(answerable, scores, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,12 +63,13 @@ def test_shots_are_train_rows_of_different_groups_with_one_decline() -> None:
         *(row(n, kind="withheld", reply="We don't have that.") for n in range(20, 25)),
         *(row(n, split="gate", reply="Held out.") for n in range(30, 35)),
         row(40, kind="replay", reply="I am an assistant."),
+        replace(row(41, reply="Drilled."), group="drill:a.md"),
     ]
     shots = choose_shots(rows)
     assert [message["role"] for message in shots] == ["user", "assistant"] * 4
     replies = [message["content"] for message in shots if message["role"] == "assistant"]
     assert replies.count("We don't have that.") == 1
-    assert not {"Held out.", "I am an assistant."} & set(replies)
+    assert not {"Held out.", "I am an assistant.", "Drilled."} & set(replies)
     assert len({message["content"] for message in shots if message["role"] == "user"}) == 4
     assert choose_shots(rows) == shots
 

@@ -25,8 +25,8 @@ def arms(only: tuple[str, ...] = tuple(TOKENS), **shares: dict[str, float]) -> l
     for arm in ARMS:
         if arm.key not in only:
             continue
-        default = {"style": 0.2, "facts": 0.2, "support": 0.5, "details": 0.5, "declined": 0.1}
-        chosen = {"false_refusals": 0.0, **default, **shares.get(arm.key, {})}
+        default = {"style": 0.2, "facts": 0.2, "support": 0.5, "declined": 0.1}
+        chosen = {"false_refusals": 0.0, "claims": 0.5, **default, **shares.get(arm.key, {})}
         values = {
             measure.key: {
                 f"q{n}": float(n < round(QUESTIONS * chosen[measure.key])) for n in range(QUESTIONS)
@@ -47,7 +47,7 @@ def advice(
     return found
 
 
-FAIR = {"style": 0.8, "facts": 0.7, "support": 0.9, "details": 0.9, "declined": 0.8}
+FAIR = {"style": 0.8, "facts": 0.7, "support": 0.9, "declined": 0.8}
 
 
 def test_a_better_voice_pays_for_itself() -> None:
@@ -94,7 +94,7 @@ def test_the_base_may_do_as_well() -> None:
         ({"facts": 0.3}, "expected facts 30% against 70%"),
         ({"declined": 0.3}, "declined where unanswerable 30% against 80%"),
         ({"false_refusals": 0.4}, "declined where answerable 40% against 0%"),
-        ({"support": 0.5}, "claims supported 50% against 90%"),
+        ({"support": 0.5}, "figures and names supported 50% against 90%"),
     ],
 )
 def test_a_voice_that_harms_is_not_worth_it(harm: dict[str, float], named: str) -> None:
@@ -132,3 +132,9 @@ def test_without_a_voice_the_best_untuned_arm_is_told() -> None:
 def test_of_arms_that_are_alike_the_cheapest_is_chosen() -> None:
     found = advice(arms(search=FAIR, search_few_shot=FAIR, search_voice={**FAIR, "facts": 0.3}))
     assert found.arm == "search"
+
+
+def test_claims_are_told_but_do_not_decide() -> None:
+    untuned = {**FAIR, "style": 0.3, "claims": 0.9}
+    found = advice(arms(search=untuned, search_voice={**FAIR, "claims": 0.1}))
+    assert found.choice == "voice" and "claims" not in found.gains

@@ -52,6 +52,7 @@ def test_each_measure_is_taken_where_it_applies() -> None:
     assert found["false_refusals"] == {"q1": 0.0, "q2": 0.0, "q3": 1.0}
     assert found["declined"] == {"q4": 1.0}
     assert found["support"]["q1"] == 1.0 and found["support"]["q2"] == 0.0
+    assert found["claims"] == {"q1": 1.0, "q2": 0.0, "q3": 0.0}
     assert found["style"] == {
         f"q{n + 1}": len(t) / 100 for n, t in enumerate((GOOD, WRONG, DECLINE))
     }
