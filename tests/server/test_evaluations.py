@@ -16,7 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from server.arms import ARMS
+from server.asking import Plan
 from server.cli import main
+from server.served import as_served
 
 SMALL = {
     "voice": "support",
@@ -75,9 +77,9 @@ def test_a_verdict_measures_every_arm_on_the_voices_held_out_rows(taught, done) 
         assert 0 < arm["first_token_seconds"]["mean"] <= arm["seconds"]["mean"]
         both = arm["prompt_tokens"]["mean"] + arm["answer_tokens"]["mean"]
         assert arm["tokens"] == pytest.approx(both)
-    # The tiny voice has learnt one sentence, and says it whatever is shown.
-    assert arms["search_voice"]["served"]["facts"]["mean"] == 1.0
-    assert arms["search"]["served"]["facts"]["mean"] == 0.0
+    # The tiny voice has learnt one sentence; the base writes letters.
+    facts = {key: arm["served"]["facts"]["mean"] for key, arm in arms.items()}
+    assert facts["search_voice"] > facts["search"] == 0.0
     style = {key: arm["served"]["style"]["mean"] for key, arm in arms.items()}
     assert style["search_voice"] > style["search"]
     assert arms["few_shot"]["prompt_tokens"]["mean"] > arms["base"]["prompt_tokens"]["mean"]
@@ -96,18 +98,21 @@ def test_it_says_what_it_was_asked_and_how_it_ended(taught, done) -> None:
 
 def test_what_is_measured_as_served_is_what_is_served(taught, done) -> None:
     run = taught.settings.folder("runs") / done["id"]
-    plan = json.loads((run / "config.json").read_text())["evaluation"]
-    question = next(a["question"] for a in plan["asked"] if a["question"]["answerable"])
+    plan = Plan.from_json(json.loads((run / "config.json").read_text())["evaluation"])
     texts = [json.loads(line) for line in (run / "texts.jsonl").read_text().splitlines()]
-    (draft,) = [t["text"] for t in texts if t["id"] == f"search_voice:{question['id']}"]
-    answer = taught.client.chat.completions.create(
-        model="support", messages=question["conversation"], max_tokens=16
-    )
-    served = answer.choices[0].message.content
-    assert served == f"{draft} [1]" == "Bags cost 45. [1]"
-    prompts = [json.loads(line) for line in (run / "prompts.jsonl").read_text().splitlines()]
-    (prompt,) = [p for p in prompts if p["id"] == f"search_voice:{question['id']}"]
-    assert plan["prompt_tokens"][prompt["id"]] == answer.usage.prompt_tokens
+    drafts = {text["id"]: text["text"] for text in texts}
+    cited = 0
+    for item in plan.asked:
+        if item.question.only is None:
+            id_ = f"search_voice:{item.question.id}"
+            answer = taught.client.chat.completions.create(
+                model="support", messages=list(item.question.conversation), max_tokens=16
+            )
+            served = answer.choices[0].message.content
+            assert served == as_served(drafts[id_], item.hits)
+            assert plan.prompt_tokens[id_] == answer.usage.prompt_tokens
+            cited += "[1]" in served
+    assert cited
 
 
 def test_withheld_questions_do_not_see_their_answer(taught, done) -> None:
