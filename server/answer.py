@@ -191,6 +191,7 @@ def _record(
             hits=[_kept(hit) for hit in prepared.shown] if keep else None,
             answer=text if keep else None,
             usage=usage,
+            conversation=list(prepared.question.messages) if keep else None,
         )
     )
 

@@ -175,6 +175,7 @@ class Jobs:
                 "against": against,
                 "gate_minutes": gate_minutes,
                 "replay": replay,
+                "parent_adapter": self._parent(job),
                 "data_digest": data_digest(examples),
                 "voice_config": {
                     "row_tokens": self._settings.context_tokens,
@@ -185,6 +186,13 @@ class Jobs:
             prompts=prompts if gate_minutes else [],
         )
         return self._trainings.move(job, "queued", now=int(self._clock()))
+
+    def _parent(self, job: Job) -> str | None:
+        """The folder of the version that the training goes on from, if it shall."""
+        if (version_id := job.request.get("parent")) is None:
+            return None
+        folder = self._settings.folder("adapters").resolve()
+        return str(folder / version_id.rpartition(":")[2])
 
     def _examples(self, job: Job) -> list[Example]:
         file = self._ledger.file(job.owner, job.request["training_file"])

@@ -72,7 +72,7 @@ class Teacher:
         }
         return self.client.fine_tuning.jobs.create(**chosen)
 
-    def wait(self, job_id: str, *statuses: str, seconds: float = 60) -> FineTuningJob:
+    def wait(self, job_id: str, *statuses: str, seconds: float = 240) -> FineTuningJob:
         """The job once it has one of the statuses; by default once it has ended."""
         wanted = statuses or ("succeeded", "failed", "cancelled")
         deadline = time.monotonic() + seconds
