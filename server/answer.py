@@ -10,8 +10,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from retrieval.filter import Filter
@@ -30,6 +30,8 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
+UNCITED = ("label", "json")  # tasks whose answers must stand as written
+LABEL_ROOM = 2  # tokens: the end, and one that the label alone is not cut into
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
 _SMALL_TALK_CHARACTERS = 80
@@ -53,6 +55,7 @@ class Question:
     hits: int | None = None
     filter: Filter | None = None
     keep: bool = True  # keep the words of the turn, not only its figures
+    bounded: bool = True  # the request says itself how long the answer may be
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Prepared:
     messages: tuple[Message, ...]
     prompt_ids: list[int] = field(default_factory=list)
     ready_text: str | None = None  # an answer that needs no generator
+    cites: bool = True  # False: the text is given as written, [1] and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     """
     services.engine.check_length(question.messages)
     adapter = services.resolve_model(owner, question.model)
+    question, cites = _for_task(services, services.task_of(owner, question.model), question)
     stores, shown = _search(services, owner, question)
     if stores is None:
         return Prepared(
@@ -107,7 +112,26 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         shown[: prompt.shown],
         prompt.messages,
         services.engine.encode(prompt.messages),
+        cites=cites,
     )
+
+
+def _for_task(
+    services: Services, task: Mapping[str, Any], question: Question
+) -> tuple[Question, bool]:
+    """The question as the voice's task takes it, and whether the answer may be cited.
+
+    A voice that uses no documents was trained without: none are searched unless the request
+    names stores. A label gets no more room than the longest label needs.
+    """
+    searched = task["uses_documents"] or question.stores is not None
+    if not searched:
+        question = replace(question, search=False)
+    if task["kind"] == "label" and not question.bounded and task["labels"]:
+        longest = max(map(services.engine.count_tokens, task["labels"])) + LABEL_ROOM
+        room = min(question.sampling.max_tokens, longest)
+        question = replace(question, sampling=replace(question.sampling, max_tokens=room))
+    return question, searched and task["kind"] not in UNCITED
 
 
 def evidence(hit: Hit) -> Evidence:
@@ -142,7 +166,7 @@ def _search(
 
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
     """Write the answer and keep the turn; the generator stops when the iterator is closed."""
-    citer = Citer(prepared.shown)
+    citer = Citer(prepared.shown) if prepared.cites else None
     text = ""
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
@@ -160,14 +184,14 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "prompt_tokens": len(ticket.prompt_ids),
                     "completion_tokens": piece.tokens,
                 }
-                out = citer.add(piece.text)
-                if piece.finish_reason:
+                out = citer.add(piece.text) if citer else piece.text
+                if citer and piece.finish_reason:
                     out += citer.end()
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
                     await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
-                    yield Part(out, piece.finish_reason, tuple(citer.cited), usage)
+                    yield Part(out, piece.finish_reason, tuple(citer.cited) if citer else (), usage)
                 elif out:
                     yield Part(out)
         finally:

@@ -9,6 +9,7 @@ import click
 from rich.table import Column, Table
 
 from server.command import Context, as_json, err, fail, out, store_option, told
+from tuning.task import KINDS
 
 
 @click.group()
@@ -21,6 +22,12 @@ def tune() -> None:
 @click.option("--name", default="house", show_default=True, help="The voice's name.")
 @click.option("--minutes", type=float, help="Longest training.")
 @click.option("--epochs", type=int, help="Most passes over the examples.")
+@click.option("--task", type=click.Choice(KINDS), help="What the voice does, if not recognised.")
+@click.option(
+    "--documents/--no-documents",
+    default=None,
+    help="Whether it answers from documents, if not recognised.",
+)
 @store_option
 @as_json
 @click.pass_obj
@@ -31,6 +38,8 @@ def tune_voice(
     name: str,
     minutes: float | None,
     epochs: int | None,
+    task: str | None,
+    documents: bool | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -45,6 +54,8 @@ def tune_voice(
             hyperparameters={"max_minutes": minutes, "max_epochs": epochs},
             store_id=client.store_id(store),
             console=err,
+            task=task,
+            uses_documents=documents,
         )
     if as_json:
         click.echo(json.dumps(job))

@@ -37,7 +37,10 @@ class Declines:
 
     def draw(self, random_: random.Random) -> str:
         """A decline that fits any question, ended as one of the house's replies is."""
-        text = random_.choice(PLAIN)
+        return self.ended(random_.choice(PLAIN), random_)
+
+    def ended(self, text: str, random_: random.Random) -> str:
+        """The text, ended as one of the house's replies is."""
         return f"{text} {random_.choice(self._endings)}" if self._endings else text
 
 

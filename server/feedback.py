@@ -26,7 +26,10 @@ Status = Literal["pending", "approved", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One rated turn. `conversation` is as the user gave it; `job_id` the job that learned it."""
+    """One rated turn. `conversation` is as the user gave it; `job_id` the job that learned it.
+
+    `cited` says that code has put citation markers into the answer: elsewhere a [1] is its own.
+    """
 
     id: str
     owner: str
@@ -36,6 +39,7 @@ class Feedback:
     adapter: str | None
     conversation: list[Message]
     answer: str
+    cited: bool
     rating: Rating
     edited: str | None
     comment: str | None
@@ -45,9 +49,14 @@ class Feedback:
     reviewed_at: int | None = None
 
     @property
+    def written(self) -> str:
+        """The answer as the model wrote it, without citation markers."""
+        return without_markers(self.answer) if self.cited else self.answer.strip()
+
+    @property
     def reply(self) -> str:
-        """The reply to learn: the edited text, else the answer without citation markers."""
-        return self.edited or without_markers(self.answer)
+        """The reply to learn: the edited text, else the answer."""
+        return self.edited or self.written
 
     @property
     def fault(self) -> str | None:
@@ -68,13 +77,12 @@ class Feedback:
 
     def pair(self) -> dict[str, Any] | None:
         """A line in OpenAI's preference format: the edited reply before the answer, if edited."""
-        rejected = without_markers(self.answer)
-        if not self.edited or not rejected or self.edited == rejected:
+        if not self.edited or not self.written or self.edited == self.written:
             return None
         return {
             "input": {"messages": self.conversation},
             "preferred_output": [_assistant(self.edited)],
-            "non_preferred_output": [_assistant(rejected)],
+            "non_preferred_output": [_assistant(self.written)],
         }
 
 
@@ -90,8 +98,8 @@ class Feedbacks:
         def change(connection: Connection) -> Feedback:
             connection.execute(
                 "INSERT INTO feedback (id, owner, turn_id, voice, model, adapter, conversation, "
-                "answer, rating, edited, comment, status, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?) "
+                "answer, cited, rating, edited, comment, status, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?) "
                 "ON CONFLICT (owner, turn_id) DO UPDATE SET voice = excluded.voice, "
                 "rating = excluded.rating, edited = excluded.edited, comment = excluded.comment, "
                 "status = 'pending', job_id = NULL, reviewed_at = NULL",
@@ -104,6 +112,7 @@ class Feedbacks:
                     feedback.adapter,
                     json.dumps(feedback.conversation),
                     feedback.answer,
+                    feedback.cited,
                     feedback.rating,
                     feedback.edited,
                     feedback.comment,
@@ -219,4 +228,5 @@ def _find(connection: Connection, owner: str, feedback_id: str) -> Feedback:
 
 def _feedback(row: Row) -> Feedback:
     values = {name: row[name] for name in Feedback.__dataclass_fields__}
-    return Feedback(**{**values, "conversation": json.loads(values["conversation"])})
+    values["conversation"] = json.loads(values["conversation"])
+    return Feedback(**{**values, "cited": bool(values["cited"])})

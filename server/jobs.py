@@ -15,6 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from retrieval.errors import HousewordRetrievalError
@@ -34,6 +35,7 @@ from tuning.errors import ExamplesError, TuningError
 from tuning.examples import assign_splits, data_digest, read_examples
 from tuning.records import Example, Split
 from tuning.run import Run
+from tuning.task import choose
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +134,12 @@ class Jobs:
         """Freeze the rows into the run folder; false if the job was cancelled meanwhile."""
         examples = self._examples(job)
         splits = self._splits(job, examples)
+        task = choose(
+            examples,
+            kind=job.request.get("task"),
+            uses_documents=job.request.get("uses_documents"),
+        )
+        self._tell(job, f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
 
         def progress(done: int, total: int) -> None:
             if self._stopping.is_set() or (done % ROWS_TOLD == 0 and self._ended(job)):
@@ -139,7 +147,7 @@ class Jobs:
             if done and done % ROWS_TOLD == 0:
                 self._tell(job, f"Rows: {done} of {total}.")
 
-        maker = self._row_maker(job)
+        maker = replace(self._row_maker(job), uses_documents=task.uses_documents)
         try:
             rows, kinds = maker.rows(examples, splits, progress=progress)
         except _Interrupted:
@@ -177,6 +185,7 @@ class Jobs:
                 "replay": replay,
                 "parent_adapter": self._parent(job),
                 "data_digest": data_digest(examples),
+                "task": task.to_json(),
                 "voice_config": {
                     "row_tokens": self._settings.context_tokens,
                     **job.request["hyperparameters"],
@@ -255,6 +264,7 @@ class Jobs:
             "tokens_per_second": outcome["tokens"] / max(outcome["seconds"], 1e-9),
             "heldout_loss_before": outcome["heldout_before"],
             "heldout_loss_after": outcome["heldout_after"],
+            "task": card.get("task", {}),
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
         }

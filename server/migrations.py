@@ -226,6 +226,7 @@ def m006_create_feedback(connection: Connection) -> None:
             adapter TEXT,
             conversation TEXT NOT NULL,
             answer TEXT NOT NULL,
+            cited INTEGER NOT NULL,
             rating TEXT NOT NULL CHECK (rating IN ('up', 'down')),
             edited TEXT,
             comment TEXT,

@@ -230,6 +230,8 @@ def _asked(
         suffix=name,
         hyperparameters={**hyperparameters, **wanted.hyperparameters},
         metadata=metadata,
+        task=last.request.get("task") if last else None,
+        uses_documents=last.request.get("uses_documents") if last else None,
     )
 
 

@@ -4,14 +4,19 @@ For every example the documents are searched as for a user's question. The gold 
 those that hold the figures of the reply; the other hits are the distractors, as in life. A
 reply whose figures no passage holds would teach the voice to invent, so it is left out.
 
-Of the rows with gold, some show nothing else, in some the values are changed (`vary.py`), and
-beside some the same question stands a second time with its documents withheld, answered by a
-decline. It knows no worker and no model. Read `RowMaker.rows` first.
+Where few replies hold facts, reading drills from the documents are added (`drills.py`). Of the
+rows with gold, some show nothing else, in some the values are changed (`vary.py`), and beside
+some the same question stands a second time with its documents withheld, answered by a decline.
+
+A voice that uses no documents (its requests hold the facts) gets bare rows, as it is served.
+It knows no worker and no model. Read `RowMaker.rows` first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,12 +26,14 @@ from retrieval.library import Library
 from retrieval.records import Hit
 from server.answer import evidence, is_small_talk
 from server.decline import Declines
+from server.drills import drills
 from server.prompt import CountTokens, Evidence, build
 from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.records import Example, Row, Split
 
 GOLD_POOL = 10  # how many hits are looked through for the gold
+_STEP = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)  # the number of a step is no fact
 GOLD_COVER = 0.6  # share of a reply's figures that the gold must hold
 
 
@@ -37,7 +44,27 @@ class RowShares:
     gold_only: float = 0.2  # of the rows with gold: no distractors
     none: float = 0.2  # of the rows with documents: the gold is withheld
     varied: float = 0.5  # of the rows with gold: other values
+    drills: float = 0.5  # of the rows: what is filled up with drills where replies hold few facts
     replay: float = 0.1  # of all rows: the base's own answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Golden:
+    """A question whose answer the documents hold, and which of them do."""
+
+    example: Example
+    split: Split
+    documents: set[str]
+
+
+@dataclass(slots=True)
+class _Making:
+    """The rows of one voice while they are made; `own` are the house's own names."""
+
+    own: set[str]
+    random_: random.Random
+    rows: list[Row] = field(default_factory=list)
+    golden: list[_Golden] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +78,7 @@ class RowMaker:
     count_tokens: CountTokens
     seed: int = 0
     shares: RowShares = field(default_factory=RowShares)
+    uses_documents: bool = True  # False: as if there were no stores
 
     def rows(
         self,
@@ -61,33 +89,81 @@ class RowMaker:
     ) -> tuple[list[Row], Counter[str]]:
         """The rows, and how many there are of each kind; `unsupported` ones were left out."""
         random_ = random.Random(self.seed)
-        own = house_names([example.reply for example in examples])
-        made: list[Row] = []
-        golden: list[tuple[Example, set[str]]] = []  # with the documents of their gold
+        making = _Making(house_names([example.reply for example in examples]), random_)
         kinds: Counter[str] = Counter()
         for number, example in enumerate(examples):
             if progress is not None:
                 progress(number, len(examples))
             kind, shown, gold = self._evidence(example, random_)
             kinds[kind] += 1
-            if kind == "unsupported":
-                continue
-            split = splits[question_key(example)]
-            passages = [evidence(hit) for hit in shown]
-            if gold:
-                golden.append((example, {hit.passage.document_id for hit in gold}))
-                if split != "gate" and random_.random() < self.shares.varied:
-                    example, passages = _varied(example, passages, own, random_)
-            made.append(self._row(example, passages, split=split, kind=kind))
-        withheld = self._withheld(golden, splits, made, random_)
+            if kind != "unsupported":
+                split = splits[question_key(example)]
+                self._add(making, example, shown, gold, split=split, kind=kind)
+        grounded = sum(bool(row.passages) and row.kind != "chat" for row in making.rows)
+        wanted = round(self.shares.drills * len(making.rows)) - grounded
+        if self._searches and wanted > 0:
+            kinds["drill"] = self._drill(making, wanted)
+        withheld = self._withheld(making)
         if withheld:
             kinds["withheld"] = len(withheld)
-        return made + withheld, kinds
+        return making.rows + withheld, kinds
+
+    @property
+    def _searches(self) -> bool:
+        return self.uses_documents and bool(self.stores)
 
     def replay(self, rows: Sequence[Row]) -> int:
         """How many of the base's own answers belong beside these rows."""
         train = sum(row.split == "train" for row in rows)
         return round(train * self.shares.replay / max(1 - self.shares.replay, 0.1))
+
+    def _add(
+        self,
+        making: _Making,
+        example: Example,
+        shown: Sequence[Hit],
+        gold: Sequence[Hit],
+        *,
+        split: Split,
+        kind: str,
+    ) -> None:
+        passages = [evidence(hit) for hit in shown]
+        if gold:
+            documents = {hit.passage.document_id for hit in gold}
+            making.golden.append(_Golden(example, split, documents))
+            if split != "gate" and making.random_.random() < self.shares.varied:
+                example, passages = _varied(example, passages, making.own, making.random_)
+        making.rows.append(self._row(example, passages, split=split, kind=kind))
+
+    def _drill(self, making: _Making, wanted: int) -> int:
+        """Add up to `wanted` reading drills; returns how many the documents gave."""
+        random_ = making.random_
+        declines = Declines([row for row in making.rows if row.split == "train"])
+        drawn = [
+            (document.name, passage, drill)
+            for store in self.stores
+            for document in self.library.documents(store)
+            for passage in self.library.passages(store, document.id)
+            for drill in drills(passage.text, passage.heading, random_)
+        ]
+        random_.shuffle(drawn)
+        added = 0
+        for name, passage, drill in drawn:
+            if added >= wanted:
+                break
+            pool = self.library.search(self.stores, drill.question, k=GOLD_POOL)
+            gold = [hit for hit in pool if hit.passage.id == passage.id]
+            if not gold:  # a question that does not find its own passage is no good one
+                continue
+            reply = declines.ended(drill.statement, random_)
+            message = {"role": "user", "content": drill.question}
+            example = Example(messages=(message,), reply=reply, group=f"drill:{name}")
+            alone = random_.random() < self.shares.gold_only
+            shown = gold if alone else _with_gold(pool[: self.hits], gold, random_)
+            kind = "gold" if alone else "gold+distractors"
+            self._add(making, example, shown, gold, split=_split_of(name), kind=kind)
+            added += 1
+        return added
 
     def _row(
         self, example: Example, passages: Sequence[Evidence], *, split: Split, kind: str
@@ -106,55 +182,46 @@ class RowMaker:
             question=example.question,
         )
 
-    def _withheld(
-        self,
-        golden: Sequence[tuple[Example, set[str]]],
-        splits: Mapping[str, Split],
-        made: Sequence[Row],
-        random_: random.Random,
-    ) -> list[Row]:
+    def _withheld(self, making: _Making) -> list[Row]:
         """Questions with gold once more without it: every one of the gate, a share of the rest."""
-        if not golden:
+        if not making.golden:
             return []
-        declines = Declines([row for row in made if row.split == "train"])
-        with_documents = [row for row in made if row.split != "gate" and row.passages]
+        random_ = making.random_
+        declines = Declines([row for row in making.rows if row.split == "train"])
+        with_documents = [row for row in making.rows if row.split != "gate" and row.passages]
         nones = sum(row.kind == "none" for row in with_documents)
-        gold = len(with_documents) - nones
-        wanted = max(0, round(gold * self.shares.none / max(1 - self.shares.none, 0.1)) - nones)
-        chosen = [pair for pair in golden if splits[question_key(pair[0])] != "gate"]
+        others = len(with_documents) - nones
+        wanted = round(others * self.shares.none / max(1 - self.shares.none, 0.1)) - nones
+        chosen = [golden for golden in making.golden if golden.split != "gate"]
         random_.shuffle(chosen)
-        gate = [pair for pair in golden if splits[question_key(pair[0])] == "gate"]
+        gate = [golden for golden in making.golden if golden.split == "gate"]
         rows = []
-        for example, documents in [*chosen[:wanted], *gate]:
-            served = self.library.search(self.stores, example.question, k=self.hits + GOLD_POOL)
+        for golden in [*chosen[: max(0, wanted)], *gate]:
+            example = golden.example
             stated = figures(example.reply) - figures(example.question)
             hits = [
                 hit
-                for hit in served
-                if hit.passage.document_id not in documents
+                for hit in self.library.search(
+                    self.stores, example.question, k=self.hits + GOLD_POOL
+                )
+                if hit.passage.document_id not in golden.documents
                 and not stated & figures(hit.passage.text)
             ]
             declined = replace(example, reply=declines.draw(random_), declines=True)
-            rows.append(
-                self._row(
-                    declined,
-                    [evidence(hit) for hit in hits[: self.hits]],
-                    split=splits[question_key(example)],
-                    kind="withheld",
-                )
-            )
+            passages = [evidence(hit) for hit in hits[: self.hits]]
+            rows.append(self._row(declined, passages, split=golden.split, kind="withheld"))
         return rows
 
     def _evidence(
         self, example: Example, random_: random.Random
     ) -> tuple[str, list[Hit], list[Hit]]:
         """The kind of a row, the hits that it shows, and which of them are gold."""
-        if not self.stores or is_small_talk(example.question):
+        if not self._searches or is_small_talk(example.question):
             return "chat", [], []
         served = self.library.search(self.stores, example.question, k=self.hits)
         if example.declines:
             return "none", served, []
-        stated = figures(example.reply)
+        stated = figures(_STEP.sub("", example.reply))
         if not stated:
             return "chat", served, []
         gold = self._gold(example, stated)
@@ -202,6 +269,12 @@ def _varied(
     changed = replace(example, messages=(*before, {**last, "content": question}), reply=reply)
     parts = [text.partition("\n") for text in texts]
     return changed, [Evidence(text, heading or None) for heading, _, text in parts]
+
+
+def _split_of(name: str) -> Split:
+    """The split of a document's drills, by its name: a quarter judges, a tenth selects."""
+    share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
+    return "gate" if share < 0.25 else "dev" if share < 0.35 else "train"
 
 
 def _text(item: Evidence) -> str:

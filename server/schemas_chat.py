@@ -77,6 +77,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         hits=hits,
         filter=filter,
         keep=data.store is not False,
+        bounded=bool(data.max_tokens or data.max_completion_tokens),
     )
 
 

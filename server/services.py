@@ -34,7 +34,7 @@ from server.rows import RowMaker, RowShares
 from server.settings import Settings
 from server.trainings import Job, Trainings
 from server.turns import Turns
-from server.voices import Voices
+from server.voices import FIRST_TASK, Voices
 
 DEFAULT_STORE_NAME = "default"
 SECONDS_PER_DAY = 86_400
@@ -111,6 +111,11 @@ class Services:
             raise NotFound("model", model, code="model_not_found")
         return version.digest
 
+    def task_of(self, owner: str, model: str) -> dict[str, Any]:
+        """The task of whom a model name means; the base replies from the documents."""
+        version = self.voices.version(owner, model)
+        return version.task if version else FIRST_TASK
+
     def health(self) -> dict[str, Any]:
         """What /healthz tells; cheap, and no lock is waited for."""
         return {
@@ -186,6 +191,7 @@ def open_services(settings: Settings) -> Services:
                     gold_only=settings.rows_gold_only,
                     none=settings.rows_none,
                     varied=settings.rows_varied,
+                    drills=settings.rows_drills,
                     replay=settings.rows_replay,
                 ),
             )

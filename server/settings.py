@@ -59,6 +59,7 @@ class Settings:
     rows_gold_only: float = setting(0.2, "share of the rows with gold that show nothing else")
     rows_none: float = setting(0.2, "share of a voice's rows whose document is withheld")
     rows_varied: float = setting(0.5, "share of the rows with gold whose values are changed")
+    rows_drills: float = setting(0.5, "share of a voice's rows that must read the documents")
     rows_replay: float = setting(0.1, "share of a voice's rows that are the base's own answers")
     queue_length: int = setting(32, "questions that may wait for the generator; more get 429")
     max_upload_bytes: int = setting(200_000_000, "largest file that may be uploaded, in bytes")
@@ -82,7 +83,7 @@ class Settings:
         for name in ("queue_length", "context_tokens", "max_tokens", "hits"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("rows_gold_only", "rows_none", "rows_varied", "rows_replay"):
+        for name in ("rows_gold_only", "rows_none", "rows_varied", "rows_drills", "rows_replay"):
             if getattr(self, name) > 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: a share is 0 to 1")
         if not 0 < self.port < 65536:

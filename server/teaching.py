@@ -27,8 +27,13 @@ def teach(
     hyperparameters: dict[str, Any],
     store_id: str,
     console: Console,
+    task: str | None = None,
+    uses_documents: bool | None = None,
 ) -> dict[str, Any]:
-    """Upload the examples, start the job and follow it to its end; returns the job."""
+    """Upload the examples, start the job and follow it to its end; returns the job.
+
+    `task` and `uses_documents` are recognised from the examples where they are None.
+    """
     uploaded = client.upload(file, purpose="fine-tune")
     job = client.post(
         "/v1/fine_tuning/jobs",
@@ -38,6 +43,8 @@ def teach(
             "suffix": name,
             "hyperparameters": {k: v for k, v in hyperparameters.items() if v is not None},
             "metadata": {"vector_store_id": store_id},
+            "task": task,
+            "uses_documents": uses_documents,
         },
     )
     return follow_to_end(client, job, console=console)

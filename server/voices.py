@@ -15,10 +15,12 @@ from typing import Any, Literal
 from retrieval.database import Connection, Database, Row
 from server.errors import ApiError, NotFound
 from tuning.records import Split
+from tuning.task import Task
 
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 State = Literal["candidate", "active", "retired"]
 How = Literal["gate", "hand", "rollback"]
+FIRST_TASK: dict[str, Any] = Task("reply", uses_documents=True).to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Version:
     state: State
     reasons: tuple[str, ...]
     created_at: int
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The task on its card; a voice older than tasks replies from the documents."""
+        return self.card.get("task") or FIRST_TASK
 
 
 @dataclass(frozen=True, slots=True)

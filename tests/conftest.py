@@ -152,6 +152,7 @@ def tiny_settings(tiny_embedder: Path, tiny_generator: Path) -> Settings:
         # So small a model learns one thing at a time: the house's own rows.
         rows_none=0,
         rows_varied=0,
+        rows_drills=0,
         rows_replay=0,
         log_level="WARNING",
     )
@@ -247,3 +248,13 @@ def strict() -> Callable[[Any], Any]:
         return parsed
 
     return parse
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of documents and questions by others; tests that need it skip without it."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("HOUSEWORD_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data by others in {folder} (set HOUSEWORD_TEST_DATA)")
+    return folder

@@ -106,6 +106,7 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         data_digest=config["data_digest"],
         config=asdict(settings),
         metrics=outcome,
+        task=config.get("task", {}),
     ).save(aside)
     place_adapter(aside, Path(config["adapters_dir"]) / outcome["digest"])
     run.keep_trained(outcome)

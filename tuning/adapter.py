@@ -31,7 +31,11 @@ MOST_LOADED = 8
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What an adapter is: its voice, its base, its prompt format, its data and its figures."""
+    """What an adapter is: its voice, its base, its prompt format, its data and its figures.
+
+    `task` is a `tuning.task.Task` as JSON; empty for a voice older than tasks, which replies
+    from documents.
+    """
 
     voice: str
     base: str
@@ -40,6 +44,7 @@ class Card:
     data_digest: str
     config: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         (folder / CARD).write_text(json.dumps(asdict(self), indent=2, sort_keys=True))

@@ -108,6 +108,7 @@ class VoiceConfig:
     max_epochs: int = 3
     max_minutes: float | None = None  # wall clock of the loop, evaluations included
     batch_tokens: int = 1024  # padded tokens per optimizer step
+    micro_tokens: int = 512  # padded tokens of a batch that are in memory at once
     row_tokens: int = 2048  # longer rows are refused before training
     evaluations_per_epoch: int = 2
     patience: int = 3  # evaluations without a better held-out loss before stopping

@@ -113,8 +113,7 @@ def train_voice(
         rate = config.learning_rate * schedule(done, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = lessons.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = lessons.learn(batch, config.micro_tokens)
         torch.nn.utils.clip_grad_norm_(weights, config.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -127,7 +126,7 @@ def train_voice(
             {
                 "step": step,
                 "epoch": round(step / steps_per_epoch, 2),
-                "loss": loss.item(),
+                "loss": loss,
                 "learning_rate": rate,
                 "rows": progress.rows,
                 "tokens": progress.tokens,
@@ -202,13 +201,26 @@ class Lessons:
             reduction=reduction,
         )
 
+    def learn(self, batch: Sequence[Encoded], tokens: int) -> float:
+        """Add the gradients of a batch's mean loss, in parts of at most `tokens` padded tokens.
+
+        The parts bound the memory; their sum is the gradient of the whole. Returns the loss.
+        """
+        replies = sum(len(row.ids) - row.reply_start for row in batch)
+        whole = 0.0
+        for part in parts(sorted(batch, key=lambda row: len(row.ids)), tokens):
+            loss = self.loss(part, reduction="sum") / replies
+            loss.backward()  # type: ignore[no-untyped-call]
+            whole += loss.item()
+        return whole
+
     @torch.no_grad()
     def heldout(self, rows: Sequence[Encoded], config: VoiceConfig) -> float:
         """Mean loss per reply token over rows."""
         self.model.eval()
         total = sum(
             self.loss(batch, reduction="sum").item()
-            for batch in batches(rows, 2 * config.batch_tokens, seed=0)
+            for batch in batches(rows, config.micro_tokens, seed=0)
         )
         self.model.train()
         return total / sum(len(e.ids) - e.reply_start for e in rows)
@@ -243,15 +255,21 @@ def batches(rows: Sequence[Encoded], tokens: int, *, seed: int) -> Iterator[list
     shuffled = order.sample(list(rows), len(rows))
     cut: list[list[Encoded]] = []
     for start in range(0, len(shuffled), 64):
-        batch: list[Encoded] = []
-        for row in sorted(shuffled[start : start + 64], key=lambda e: len(e.ids)):
-            if batch and len(row.ids) * (len(batch) + 1) > tokens:
-                cut.append(batch)
-                batch = []
-            batch.append(row)
-        cut.append(batch)
+        cut += parts(sorted(shuffled[start : start + 64], key=lambda e: len(e.ids)), tokens)
     order.shuffle(cut)
     yield from cut
+
+
+def parts(rows: Sequence[Encoded], tokens: int) -> Iterator[list[Encoded]]:
+    """Rows, sorted by length, in parts of at most `tokens` padded tokens or a single row."""
+    part: list[Encoded] = []
+    for row in rows:
+        if part and len(row.ids) * (len(part) + 1) > tokens:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
 
 
 def schedule(done: float, warmup: float) -> float:

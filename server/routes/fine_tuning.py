@@ -25,6 +25,7 @@ from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
 from tuning.errors import ExamplesError
 from tuning.examples import read_examples
+from tuning.task import KINDS
 
 SAME_REQUEST_SECONDS = 60  # the client repeats a POST that seems to have failed
 # Name on the wire -> (field of VoiceConfig, lowest, highest)
@@ -56,6 +57,8 @@ class JobCreate(Struct, kw_only=True):
     max_minutes: float | None = None
     max_epochs: int | None = None
     validation_file: str | None = None
+    task: str | None = None  # ours: reply, text, label or json; recognised where left out
+    uses_documents: bool | None = None  # ours, the same
 
 
 @post("/", status_code=200, sync_to_thread=True)
@@ -161,6 +164,8 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         )
     if data.validation_file:
         raise _refused("validation_file", "A validation file of your own is not supported yet.")
+    if data.task is not None and data.task not in KINDS:
+        raise _refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
     name = data.suffix or "house"
     if not NAME.fullmatch(name):
         raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
@@ -185,6 +190,8 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         "store": store,
         "metadata": data.metadata or {},
         "hyperparameters": _hyperparameters(data),
+        "task": data.task,
+        "uses_documents": data.uses_documents,
     }
 
 

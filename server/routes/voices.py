@@ -132,6 +132,7 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
         "created_at": version.created_at,
         "job_id": version.job_id,
         "base": version.base,
+        "task": version.task,
         "metrics": version.card["metrics"],
         "reasons": list(version.reasons),
         "lineage": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,13 +101,3 @@ def library(database: Database, embedder: Embedder, parser: Parser, tmp_path: Pa
     made = Library(database, embedder, folder=tmp_path / "generations", parser=parser)
     made.create_store("vs", owner="local", name="docs")
     return made
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of documents and questions by others; tests that need it skip without it."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("HOUSEWORD_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no data by others in {folder} (set HOUSEWORD_TEST_DATA)")
-    return folder

@@ -279,7 +279,10 @@ def interrupted_when_running(process: subprocess.Popen[str], url: str) -> str:
     while time.monotonic() < deadline and process.poll() is None:
         jobs = httpx.get(f"{url}/v1/fine_tuning/jobs").json()["data"]
         if jobs and jobs[0]["suffix"] == "left":
-            process.send_signal(signal.SIGINT)
+            # Again if need be: Python drops an interrupt that comes within a finalizer.
+            while process.poll() is None and time.monotonic() < deadline:
+                process.send_signal(signal.SIGINT)
+                time.sleep(2)
             return str(jobs[0]["id"])
         time.sleep(0.1)
     process.kill()

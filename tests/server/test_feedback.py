@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
+from server.feedback import Feedback
 from server.turns import Turn
 
 QUESTION = "What is the price of bag 3?"
@@ -197,6 +199,26 @@ def test_approved_edits_are_preference_pairs_without_citation_markers(client: Op
     assert (file.purpose, file.filename) == ("fine-tune", "support-pairs.jsonl")
     assert client.files.content(made["id"]).text == text
     client.files.delete(made["id"])
+
+
+def test_a_reply_that_was_not_cited_keeps_its_own_brackets() -> None:
+    one = Feedback(
+        id="fb_1",
+        owner="local",
+        turn_id="chatcmpl-1",
+        voice="json",
+        model="json",
+        adapter=None,
+        conversation=[{"role": "user", "content": "Which aisles?"}],
+        answer='{"aisles": [1]}',
+        cited=False,
+        rating="up",
+        edited=None,
+        comment=None,
+        created_at=0,
+    )
+    assert one.example()["messages"][-1]["content"] == '{"aisles": [1]}'
+    assert replace(one, cited=True, answer="Aisle 1 [1].").reply == "Aisle 1."
 
 
 def test_without_pairs_there_is_no_file(client: OpenAI) -> None:

@@ -66,7 +66,7 @@ def maker(library: Library) -> RowMaker:
         hits=3,
         budget=200,
         count_tokens=lambda text: len(text.split()),
-        shares=RowShares(none=0, varied=0),
+        shares=RowShares(none=0, varied=0, drills=0),
     )
 
 
@@ -190,7 +190,7 @@ def test_a_share_of_the_questions_is_asked_again_with_its_document_withheld(
     maker: RowMaker,
 ) -> None:
     examples = [example(*fact) for fact in FACTS.items()] * 4
-    made, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0)), *examples)
+    made, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0, drills=0)), *examples)
     assert kinds["withheld"] == 5 == round(0.2 * len(made)), "a fifth of the rows"
     for row in made:
         if row.kind == "withheld":
@@ -209,13 +209,13 @@ def test_every_question_of_the_gate_with_gold_is_asked_without_it_too(maker: Row
 def test_a_users_own_declines_count_into_the_share(maker: RowMaker) -> None:
     own = [example(f"Is there a blue tent {n}?", "No note of it.", declines=True) for n in range(5)]
     examples = [example(*fact) for fact in FACTS.items()] * 4
-    _, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0)), *examples, *own)
+    _, kinds = rows(replace(maker, shares=RowShares(none=0.2, varied=0, drills=0)), *examples, *own)
     assert kinds["none"] == 5 and kinds["withheld"] == 0
 
 
 def test_varied_rows_say_what_their_own_passages_hold(maker: RowMaker) -> None:
     examples = [example(*fact) for fact in FACTS.items()] * 4
-    made, _ = rows(replace(maker, shares=RowShares(none=0, varied=1)), *examples)
+    made, _ = rows(replace(maker, shares=RowShares(none=0, varied=1, drills=0)), *examples)
     true = [figures(reply) for reply in FACTS.values()]
     assert len(made) == len(examples)
     for row in made:
@@ -234,3 +234,19 @@ def test_the_bases_own_answers_are_a_share_of_the_train_rows(maker: RowMaker) ->
     made, _ = rows(maker, *[example(*fact) for fact in FACTS.items()] * 4)
     assert replace(maker, shares=RowShares(replay=0.2)).replay(made) == 5
     assert replace(maker, shares=RowShares(replay=0)).replay(made) == 0
+
+
+def test_where_replies_hold_no_facts_the_documents_give_drills(maker: RowMaker) -> None:
+    kind = [example(f"Is it {n} good?", "It is lovely, friend. Ride easy.") for n in range(8)]
+    made, kinds = rows(replace(maker, shares=RowShares(none=0, varied=0, drills=0.5)), *kind)
+    assert kinds["drill"] == 4
+    for row in (row for row in made[len(kind) :] if row.kind != "withheld"):
+        assert row.kind in ("gold", "gold+distractors") and row.reply.endswith("Ride easy.")
+        statement = row.reply.removesuffix(" Ride easy.")
+        assert any(statement in passage for passage in row.passages), "the reply is read off"
+
+
+def test_a_voice_whose_replies_hold_facts_needs_no_drills(maker: RowMaker) -> None:
+    examples = [example(*fact) for fact in FACTS.items()]
+    _, kinds = rows(replace(maker, shares=RowShares(none=0, varied=0, drills=0.5)), *examples)
+    assert kinds["drill"] == 0

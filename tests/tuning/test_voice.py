@@ -127,11 +127,28 @@ def test_the_gradient_of_a_batch_is_that_of_the_plain_loss(make_generator: MakeG
         torch.testing.assert_close(gradient, plain_ones[name], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("tokens", [1, 90, 200])
+def test_parts_of_a_batch_add_up_to_the_gradient_of_the_whole(
+    make_generator: MakeGenerator, tokens: int
+) -> None:
+    gradients, losses = [], []
+    for part_tokens in (tokens, 100_000):
+        generator = make_generator()
+        torch.manual_seed(0)
+        model = new_adapter(generator, CONFIG)
+        losses.append(Lessons(model, generator).learn(encoded_rows(generator), part_tokens))
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    parted, whole = gradients
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and parted.keys() == whole.keys()
+    for name, gradient in parted.items():
+        torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-5)
+
+
 def test_the_heldout_loss_is_the_mean_over_reply_tokens(generator: Generator) -> None:
     rows = encoded_rows(generator)
     tokens = sum(len(row.ids) - row.reply_start for row in rows)
-    for batch_tokens in (1, 200, 100_000):
-        config = VoiceConfig(batch_tokens=batch_tokens)
+    for micro_tokens in (1, 200, 100_000):
+        config = VoiceConfig(micro_tokens=micro_tokens)
         loss = Lessons(generator.model, generator).heldout(rows, config)
         assert loss == pytest.approx(slow_loss(generator, rows) / tokens, rel=1e-5)
 

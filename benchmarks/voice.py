@@ -1,0 +1,373 @@
+"""Does tuning help? Any file of pairs, held out by topic, with documents and questions or without.
+
+    python -m benchmarks.voice --pairs FILE.jsonl [--documents DIR] [--questions FILE.jsonl]
+                               [--train N] [--minutes M]
+
+Pairs are lines of `input` and `output` (or chat `messages`), with an optional `split` (train,
+or anything else for held out) and an optional topic, intent, section or group. Houseword itself
+ingests the documents and trains the voice; afterwards base, few-shot prompt and voice write for
+the held-out inputs and answer the questions (`question`, `expected`, `answerable`), in prompts
+built as they are served. Prints a table and, last, one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from retrieval.attribute import figures
+from retrieval.measure import interval
+from server.answer import Question, prepare
+from server.auth import LOCAL_OWNER
+from server.client import ClientError, connect
+from server.evaluate import declined, expected_found
+from server.ingestion import ingest_paths
+from server.judging import facts
+from server.prompt import Message, build
+from server.services import open_services
+from server.settings import Settings
+from server.teaching import teach
+from tuning.adapter import AdapterSet
+from tuning.examples import assign_splits, question_key, read_examples
+from tuning.generate import Sampling
+from tuning.generator import load_generator
+from tuning.overlap import copied_ngrams, rouge_l
+from tuning.records import Prompt, Row, Text
+from tuning.run import Run
+from tuning.style import StyleJudge
+from tuning.task_measures import json_scores, label_scores
+from tuning.writer import write
+
+VOICE = "benchmark"
+GROUPS = ("topic", "intent", "section", "document", "group")
+SHOTS = 3
+SHOT_CHARACTERS = 400
+HELD_OUT, STYLE_TEXTS, PROBES = 60, 60, 300
+QUESTION_TOKENS, PROBE_TOKENS = 96, 40
+ARMS = ("base", "few_shot", "tuned")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    input: str
+    output: str
+    group: str
+    held_out: bool
+
+    def chat(self) -> str:
+        messages = [
+            {"role": "user", "content": self.input},
+            {"role": "assistant", "content": self.output},
+        ]
+        return json.dumps({"messages": messages, "group": self.group}, ensure_ascii=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--documents", type=Path)
+    parser.add_argument("--questions", type=Path)
+    parser.add_argument("--train", type=int, default=400, help="pairs to train on, at most")
+    parser.add_argument("--minutes", type=float, help="longest training")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--held-out", type=int, default=HELD_OUT)
+    parser.add_argument("--data-dir", type=Path, help="kept and gone on with, if given")
+    parser.add_argument("--texts", type=Path, help="write every text here, as JSON lines")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        settings = Settings.load(data_dir=options.data_dir or Path(temporary))
+        train, held_out = read_pairs(options.pairs, train=options.train, held=options.held_out)
+        console.print(f"{len(train)} pairs to train on, {len(held_out)} held out")
+        job = _train(settings, train, options, console)
+        questions = _jsonl(options.questions) if options.questions else []
+        report = measure(settings, job, train, held_out, questions, options, console)
+    _print(report)
+    print(json.dumps(report))
+
+
+def read_pairs(path: Path, *, train: int, held: int) -> tuple[list[Pair], list[Pair]]:
+    """The pairs to train on and those held out: by `split` where lines say so, else by group."""
+    pairs = []
+    splits: set[bool] = set()
+    for line in _jsonl(path):
+        if "messages" in line:
+            *before, reply = line["messages"]
+            input_, output = before[-1]["content"], reply["content"]
+        else:
+            input_, output = line["input"], line["output"]
+            if not isinstance(output, str):
+                output = json.dumps(output, ensure_ascii=False)
+        group = next((str(line[name]) for name in GROUPS if line.get(name)), input_)
+        out = line.get("split", "train") not in ("train", "training")
+        splits.add(out)
+        pairs.append(Pair(input_, output, group, out))
+    if splits == {False}:
+        chat = "\n".join(pair.chat() for pair in pairs).encode()
+        examples = read_examples(chat)
+        assigned = assign_splits(examples)
+        pairs = [
+            replace(pair, held_out=assigned[question_key(example)] == "gate")
+            for pair, example in zip(pairs, examples, strict=True)
+        ]
+    order = random.Random(0)
+    chosen = [pair for pair in pairs if not pair.held_out]
+    out_of_it = [pair for pair in pairs if pair.held_out]
+    return (
+        order.sample(chosen, min(train, len(chosen))),
+        order.sample(out_of_it, min(held, len(out_of_it))),
+    )
+
+
+def _train(
+    settings: Settings, train: Sequence[Pair], options: argparse.Namespace, console: Console
+) -> dict[str, Any]:
+    with connect(settings) as client, tempfile.TemporaryDirectory() as folder:
+        for job in client.pages("/v1/fine_tuning/jobs"):
+            if job["suffix"] == VOICE and job["status"] == "succeeded":
+                return job
+        store = client.get("/v1/vector_stores/default")["id"]
+        if options.documents:
+            ingest_paths(client, [options.documents], store_id=store, console=console)
+        file = Path(folder) / "pairs.jsonl"
+        file.write_text("\n".join(pair.chat() for pair in train), encoding="utf-8")
+        job = teach(
+            client,
+            file,
+            name=VOICE,
+            hyperparameters={
+                "max_minutes": options.minutes,
+                "max_epochs": options.epochs,
+                "gate_minutes": 0,
+            },
+            store_id=store,
+            console=console,
+        )
+    if job["status"] != "succeeded":
+        raise ClientError(f"the training ended as {job['status']}: {job['error']}")
+    return job
+
+
+def measure(
+    settings: Settings,
+    job: Mapping[str, Any],
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    questions: Sequence[Mapping[str, Any]],
+    options: argparse.Namespace,
+    console: Console,
+) -> dict[str, Any]:
+    """Let every arm write, and measure what it wrote."""
+    digest = job["fine_tuned_model"].rpartition(":")[2]
+    run = Run(settings.folder("runs") / job["id"])
+    shots = _shots(train)
+    longest = _longest(train)
+    adapters: dict[str, str | None] = {"base": None, "few_shot": None, "tuned": digest}
+    prompts: list[Prompt] = []
+    services = open_services(settings)
+    try:
+        model = {"base": services.engine.generator.name, "tuned": job["fine_tuned_model"]}
+        task = job["result"].get("task") or {"kind": "reply"}
+
+        def built(arm: str, question: str, *, search: bool | None = None) -> tuple[Message, ...]:
+            history = shots if arm == "few_shot" else ()
+            asked = Question(
+                # One form for all arms: what the voice's card says of documents counts for all.
+                model=model["tuned"],
+                messages=(*history, {"role": "user", "content": question}),
+                sampling=Sampling(),
+                **({} if search is None else {"search": search}),
+            )
+            return prepare(services, LOCAL_OWNER, asked).messages
+
+        for arm in ARMS:
+            adapter = adapters[arm]
+            for number, pair in enumerate(held_out):
+                messages = built(arm, pair.input)
+                prompts += [
+                    Prompt(f"{arm}:pair:{number}", messages, adapter, longest),
+                    Prompt(f"{arm}:loss:{number}", messages, adapter, reply=pair.output),
+                ]
+            for number, question in enumerate(questions):
+                prompts.append(
+                    Prompt(
+                        f"{arm}:question:{number}",
+                        built(arm, question["question"], search=True),
+                        adapter,
+                        QUESTION_TOKENS,
+                    )
+                )
+        for number, pair in enumerate(train[:STYLE_TEXTS]):
+            prompts.append(Prompt(f"style:{number}", built("base", pair.input), None, longest))
+        probes = [row for row in run.rows() if row.split == "train" and facts(row)][:PROBES]
+        for number, row in enumerate(probes):
+            bare = build(
+                [{"role": "user", "content": row.question}], [], budget=0, count_tokens=len
+            )
+            for arm in ("base", "tuned"):
+                prompts.append(
+                    Prompt(f"{arm}:probe:{number}", bare.messages, adapters[arm], PROBE_TOKENS)
+                )
+        count = services.engine.encode
+        lengths = {prompt.id: len(count(prompt.messages)) for prompt in prompts}
+        prompt_digest = services.engine.prompt_digest
+    finally:
+        services.close()
+    texts = _written(settings, prompts, prompt_digest, console)
+    if options.texts:
+        lines = [json.dumps({"id": id_, "text": text.text}) for id_, text in texts.items()]
+        options.texts.write_text("\n".join(lines))
+    replies = [pair.output for pair in train]
+    style_texts = [texts[f"style:{n}"].text for n in range(min(STYLE_TEXTS, len(train)))]
+    judge = StyleJudge.fit(replies, style_texts)
+    house = [pair.output for pair in held_out]
+    report: dict[str, Any] = {
+        "ceiling": {
+            "style": statistics.fmean(judge.score(house)),
+            "copied_ngram": statistics.fmean(copied_ngrams(house, replies)),
+        }
+    }
+    for arm in ARMS:
+        written = [texts[f"{arm}:pair:{n}"].text for n in range(len(held_out))]
+        arm_report = {
+            "style": statistics.fmean(judge.score(written)),
+            "heldout_loss": statistics.fmean(
+                texts[f"{arm}:loss:{n}"].loss or 0.0 for n in range(len(held_out))
+            ),
+            "rougeL": statistics.fmean(
+                rouge_l(text, pair.output) for text, pair in zip(written, held_out, strict=True)
+            ),
+            "copied_ngram": statistics.fmean(copied_ngrams(written, replies)),
+            "prompt_tokens": statistics.fmean(
+                lengths[f"{arm}:pair:{n}"] for n in range(len(held_out))
+            ),
+        }
+        if task["kind"] == "label":
+            scores = label_scores(written, house, task.get("labels") or sorted(set(replies)))
+            arm_report |= {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1}
+        if task["kind"] == "json":
+            fields = json_scores(written, house)
+            arm_report |= {"valid": fields.valid, "accuracy": fields.field_accuracy}
+        if questions:
+            arm_report |= _grounding(arm, questions, texts)
+        if probes and arm != "few_shot":
+            arm_report["memorised"] = _memorised(arm, probes, texts)
+        report[arm] = arm_report
+    report["verdict"] = _verdict(report)
+    report["task"] = task
+    report["train_seconds"] = job["result"]["seconds"]
+    report["train_tokens_per_second"] = job["result"]["tokens_per_second"]
+    return report
+
+
+def _shots(train: Sequence[Pair]) -> tuple[Message, ...]:
+    """The style prompt: a few short pairs of the house as turns that came before."""
+    short = [p for p in train if len(p.input) + len(p.output) <= SHOT_CHARACTERS] or list(train)
+    chosen = sorted(short, key=lambda pair: len(pair.output))[len(short) // 2 :][:SHOTS]
+    return (
+        {"role": "system", "content": "Reply in the same style as these earlier replies."},
+        *(
+            message
+            for pair in chosen
+            for message in (
+                {"role": "user", "content": pair.input},
+                {"role": "assistant", "content": pair.output},
+            )
+        ),
+    )
+
+
+def _longest(train: Sequence[Pair]) -> int:
+    """Room for nine of ten replies of the house, in tokens of about four characters."""
+    lengths = sorted(len(pair.output) for pair in train)
+    return max(16, min(256, lengths[int(0.9 * (len(lengths) - 1))] // 4 + 8))
+
+
+def _written(
+    settings: Settings, prompts: Sequence[Prompt], prompt_digest: str, console: Console
+) -> dict[str, Text]:
+    generator = load_generator(
+        settings.generator, models_dir=settings.folder("models"), device=settings.device
+    )
+    adapters = AdapterSet(
+        generator, folder=settings.folder("adapters"), prompt_digest=prompt_digest
+    )
+    texts: dict[str, Text] = {}
+    with console.status("writing") as status:
+        for text in write(
+            generator, prompts, select=adapters.select, context_tokens=settings.context_tokens
+        ):
+            texts[text.id] = text
+            status.update(f"writing: {len(texts)} of {len(prompts)}")
+    return texts
+
+
+def _grounding(
+    arm: str, questions: Sequence[Mapping[str, Any]], texts: Mapping[str, Text]
+) -> dict[str, float]:
+    answers = [(q, texts[f"{arm}:question:{n}"].text) for n, q in enumerate(questions)]
+    answerable = [(q, a) for q, a in answers if q.get("answerable", True)]
+    other = [a for q, a in answers if not q.get("answerable", True)]
+    expected = [(q, a) for q, a in answerable if q.get("expected")]
+    found = [expected_found(a, q["expected"]) for q, a in expected]
+    low, high = interval([float(f) for f in found])
+    return {
+        "expected_found": statistics.fmean(found) if found else float("nan"),
+        "expected_found_low": low,
+        "expected_found_high": high,
+        "declined_unanswerable": statistics.fmean(map(declined, other)) if other else float("nan"),
+        "false_refusals": statistics.fmean(declined(a) for _, a in answerable),
+        "median_words": statistics.median(len(a.split()) for _, a in answerable),
+    }
+
+
+def _memorised(arm: str, probes: Sequence[Row], texts: Mapping[str, Text]) -> float:
+    return statistics.fmean(
+        facts(row) <= figures(texts[f"{arm}:probe:{n}"].text) for n, row in enumerate(probes)
+    )
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    """Two sentences by simple rules; the product's own verdict is `houseword evaluate`."""
+    ceiling, base, shot, tuned = (report[name] for name in ("ceiling", *ARMS))
+    best = max(base["style"], shot["style"])
+    told = [
+        f"The voice reaches {tuned['style'] / ceiling['style']:.0%} of the house's own style, "
+        f"the best prompt {best / ceiling['style']:.0%}."
+    ]
+    if tuned["style"] - best < 0.05:
+        told.append("A prompt is enough: do not tune.")
+    elif tuned.get("expected_found", 1) < max(
+        base.get("expected_found", 0), shot.get("expected_found", 0)
+    ):
+        told.append("It tells fewer of the expected facts than a prompt does: do not promote it.")
+    else:
+        told.append("It keeps the facts as well as the best prompt does: promote it.")
+    return " ".join(told)
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    names = list(dict.fromkeys(name for arm in ARMS for name in report[arm]))
+    columns = ("ceiling", *ARMS)
+    print(f"{'':24}" + "".join(f"{column:>12}" for column in columns))
+    for name in names:
+        values = [report[column].get(name) for column in columns]
+        print(f"{name:24}" + "".join(f"{v:12.3f}" if v is not None else f"{'':12}" for v in values))
+    print(report["verdict"])
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+if __name__ == "__main__":
+    main()
