@@ -79,6 +79,7 @@ def retrain(services: Services, owner: str, name: str, wanted: Retraining) -> Jo
             "files": [file.id for file in files],
             "missing_files": missing,
             "feedback": [one.id for one in feedback],
+            "hyperparameters": wanted.hyperparameters,
             "because": wanted.because,
         }
         more = {"lineage": lineage, **({"parent": parent} if parent else {})}

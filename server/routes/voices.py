@@ -124,7 +124,7 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
     asked: dict[str, Any] = {}
     if version.job_id:
         request = services.trainings.job(owner, version.job_id).request
-        asked = request.get("lineage") or {"files": [request["training_file"]]}
+        asked = request.get("lineage") or {"files": [request.get("training_file")]}
     return {
         "id": version.id,
         "digest": version.digest,

@@ -152,6 +152,8 @@ def test_asking_twice_gives_one_job_and_another_one_has_to_wait(house, again, bu
     job = retrain(client)
     assert retrain(client)["id"] == job["id"]
     assert job["lineage"]["from"] == "scratch" and "parent" in job["lineage"]
+    with pytest.raises(openai.ConflictError):  # the same data, but trained otherwise
+        retrain(client, hyperparameters={"n_epochs": 1})
     file = added_file(client, ("A new one?", "Yes."))
     with pytest.raises(openai.ConflictError, match=job["id"]) as refused:
         retrain(client, training_file=file)
