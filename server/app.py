@@ -25,6 +25,7 @@ from server.ids import new_id
 from server.routes import (
     chat,
     embeddings,
+    feedback,
     files,
     fine_tuning,
     health,
@@ -33,6 +34,7 @@ from server.routes import (
     stores,
     voices,
 )
+from server.schedule import Schedule
 from server.services import Services, open_services
 from server.settings import Settings
 
@@ -48,9 +50,12 @@ def create_app(settings: Settings) -> Litestar:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         services = await asyncio.to_thread(open_services, settings)
         app.state.services = services
+        schedule = Schedule(services)
+        schedule.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(schedule.stop)
             await asyncio.to_thread(services.close)
 
     api = Router(
@@ -64,6 +69,7 @@ def create_app(settings: Settings) -> Litestar:
             chat.router,
             fine_tuning.router,
             voices.router,
+            feedback.router,
         ],
     )
     return Litestar(

@@ -23,6 +23,7 @@ from retrieval.records import Store
 from server.content import FileContent
 from server.engine import Engine
 from server.errors import NotFound
+from server.feedback import Feedbacks
 from server.ids import new_id
 from server.ingest import Ingest
 from server.jobs import Jobs
@@ -54,10 +55,12 @@ class Services:
     voices: Voices
     trainings: Trainings
     turns: Turns
+    feedback: Feedbacks
     jobs: Jobs
     started_at: int
     _closing: ExitStack
     _making_default: threading.Lock = field(default_factory=threading.Lock)
+    retraining: threading.Lock = field(default_factory=threading.Lock)  # one merge at a time
 
     def store(self, owner: str, store_id: str) -> Store:
         """One store of the owner; raises `NotFound`."""
@@ -220,6 +223,7 @@ def open_services(settings: Settings) -> Services:
             voices=voices,
             trainings=trainings,
             turns=turns,
+            feedback=Feedbacks(database),
             jobs=jobs,
             started_at=int(time.time()),
             _closing=opening.pop_all(),

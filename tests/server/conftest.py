@@ -72,7 +72,7 @@ class Teacher:
         }
         return self.client.fine_tuning.jobs.create(**chosen)
 
-    def wait(self, job_id: str, *statuses: str, seconds: float = 60) -> FineTuningJob:
+    def wait(self, job_id: str, *statuses: str, seconds: float = 240) -> FineTuningJob:
         """The job once it has one of the statuses; by default once it has ended."""
         wanted = statuses or ("succeeded", "failed", "cancelled")
         deadline = time.monotonic() + seconds
@@ -129,6 +129,7 @@ def taught(start_server, tmp_path_factory: pytest.TempPathFactory):
     server = start_server(tmp_path_factory.mktemp("taught"), worker_threads=1)
     teacher = Teacher(server.client)
     teacher.ingest()
-    job = teacher.start()
-    assert teacher.wait(job.id).status == "succeeded"
+    job = teacher.wait(teacher.start().id)
+    assert job.status == "succeeded"
+    teacher.activate(job)
     return server
