@@ -30,6 +30,7 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
+UNCITED = ("label", "json")  # tasks whose answers must stand as written
 LABEL_ROOM = 2  # tokens: the end, and one that the label alone is not cut into
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
@@ -130,7 +131,7 @@ def _for_task(
         longest = max(map(services.engine.count_tokens, task["labels"])) + LABEL_ROOM
         room = min(question.sampling.max_tokens, longest)
         question = replace(question, sampling=replace(question.sampling, max_tokens=room))
-    return question, searched and task["kind"] not in ("label", "json")
+    return question, searched and task["kind"] not in UNCITED
 
 
 def evidence(hit: Hit) -> Evidence:
@@ -214,6 +215,7 @@ def _record(
             hits=[_kept(hit) for hit in prepared.shown] if keep else None,
             answer=text if keep else None,
             usage=usage,
+            conversation=list(prepared.question.messages) if keep else None,
         )
     )
 

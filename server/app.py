@@ -26,6 +26,7 @@ from server.routes import (
     chat,
     embeddings,
     evaluations,
+    feedback,
     files,
     fine_tuning,
     health,
@@ -34,6 +35,7 @@ from server.routes import (
     stores,
     voices,
 )
+from server.schedule import Schedule
 from server.services import Services, open_services
 from server.settings import Settings
 
@@ -49,9 +51,12 @@ def create_app(settings: Settings) -> Litestar:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         services = await asyncio.to_thread(open_services, settings)
         app.state.services = services
+        schedule = Schedule(services)
+        schedule.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(schedule.stop)
             await asyncio.to_thread(services.close)
 
     api = Router(
@@ -66,6 +71,7 @@ def create_app(settings: Settings) -> Litestar:
             fine_tuning.router,
             voices.router,
             evaluations.router,
+            feedback.router,
         ],
     )
     return Litestar(

@@ -20,6 +20,11 @@ _HALF_MARKER = re.compile(r"\s*(\[\d{0,3})?$")
 _UNDECIDED = re.compile(r"\s*(\n[^\S\n]*([-*+•·|>#]|\(?\w{0,3}[.)]?)\s*)?$")
 
 
+def without_markers(text: str) -> str:
+    """An answer as its author would write it: without the citations that code has put in."""
+    return _OWN_MARKER.sub("", text).strip()
+
+
 class Citer:
     """Feed it the pieces of an answer; it returns them with markers, and collects citations.
 

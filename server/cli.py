@@ -1,4 +1,5 @@
-"""The command line: serve, ingest, ask, search, tune, voices, jobs, evaluate, doctor, demo.
+"""The command line: serve, ingest, ask, search, tune, voices, feedback, jobs, evaluate, doctor,
+demo.
 
 Every command but `serve` and `doctor` talks HTTP through `client.connect`. Nothing heavy is
 imported before a command runs. `--json` prints one JSON value on standard output; progress and
@@ -15,7 +16,9 @@ from typing import Any
 import click
 
 from server.cli_evaluate import evaluate
+from server.cli_feedback import feedback
 from server.cli_training import jobs, tune, voices
+from server.cli_voices import compare, retrain, rollback
 from server.command import Context, as_json, err, fail, keep_quiet, out, store_option, told
 from server.errors import ServerError
 from server.settings import Settings
@@ -113,16 +116,17 @@ def ask(
             body["tool_choice"] = "none"
         if max_tokens:
             body["max_tokens"] = max_tokens
-        text = ""
+        text = turn = ""
         citations: list[dict[str, Any]] = []
         for delta in client.chat(body):
+            turn = delta["id"]
             text += delta.get("content") or ""
             citations = delta.get("citations", citations)
             if not as_json:
                 out.print(delta.get("content") or "", end="", markup=False, soft_wrap=True)
     if as_json:
         value = {"question": question, "model": body["model"], "answer": text}
-        click.echo(json.dumps({**value, "citations": citations}))
+        click.echo(json.dumps({**value, "citations": citations, "turn": turn}))
         return
     out.print()
     for citation in citations:
@@ -138,6 +142,7 @@ def ask(
         )
         out.print(f"\n[{citation['index']}] {place}", style="bold", markup=False)
         out.print(f"    {' '.join(citation['text'].split())}", style="dim", markup=False)
+    out.print(f"\nGood or not? houseword feedback add {turn} up|down", style="dim", markup=False)
 
 
 @main.command()
@@ -200,5 +205,7 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
     run(context.settings, minutes=minutes, keep=keep)
 
 
-for command in (tune, voices, jobs, evaluate):
+for command in (retrain, rollback, compare):
+    voices.add_command(command)
+for command in (tune, voices, feedback, jobs, evaluate):
     main.add_command(command)

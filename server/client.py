@@ -67,7 +67,7 @@ class Client:
         return uploaded
 
     def chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The deltas of a streamed answer, as they come."""
+        """The deltas of a streamed answer, as they come, each with the turn's `id`."""
         asked = {**body, "stream": True}
         with (
             self._reaching(),
@@ -83,7 +83,7 @@ class Client:
                 if "error" in event:
                     raise ClientError(event["error"]["message"])
                 if event["choices"]:
-                    yield event["choices"][0]["delta"]
+                    yield {**event["choices"][0]["delta"], "id": event["id"]}
 
     def store_id(self, name_or_id: str | None, *, create: bool = False) -> str:
         """The id of a store by its name or id (None: the default one); `create` makes a name."""

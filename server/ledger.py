@@ -52,6 +52,16 @@ class Ledger:
         with self.database.read() as connection:
             return find_file(connection, owner, file_id)
 
+    def file_of(self, owner: str, digest: str, *, purpose: str) -> UploadedFile | None:
+        """A lasting file of the owner with this content and purpose, the oldest if several."""
+        with self.database.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM files WHERE owner = ? AND digest = ? AND purpose = ? "
+                "AND expires_at IS NULL ORDER BY seq",
+                (owner, digest, purpose),
+            ).fetchone()
+        return _file(row) if row else None
+
     def files(
         self, owner: str, window: Window, *, purpose: str | None = None
     ) -> Page[UploadedFile]:

@@ -208,6 +208,58 @@ def m005_create_splits(connection: Connection) -> None:
     )
 
 
+def m006_create_feedback(connection: Connection) -> None:
+    """Ratings and edits of answered turns, and which version of a voice spoke from when on.
+
+    A turn's `messages` are the built prompt; `conversation` is what the user gave.
+    """
+    connection.execute("ALTER TABLE turns ADD COLUMN conversation TEXT")
+    connection.execute(
+        f"""
+        CREATE TABLE feedback (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            turn_id TEXT NOT NULL,
+            voice TEXT,
+            model TEXT NOT NULL,
+            adapter TEXT,
+            conversation TEXT NOT NULL,
+            answer TEXT NOT NULL,
+            cited INTEGER NOT NULL,
+            rating TEXT NOT NULL CHECK (rating IN ('up', 'down')),
+            edited TEXT,
+            comment TEXT,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'approved', 'rejected')),
+            job_id TEXT,
+            created_at INTEGER NOT NULL,
+            reviewed_at INTEGER,
+            UNIQUE (owner, turn_id)
+        )"""
+    )
+    connection.execute("CREATE INDEX feedback_by_voice ON feedback (owner, voice, status, seq)")
+    connection.execute(
+        f"""
+        CREATE TABLE activations (
+            {_SEQ},
+            owner TEXT NOT NULL,
+            voice TEXT NOT NULL,
+            version TEXT NOT NULL,
+            how TEXT NOT NULL CHECK (how IN ('gate', 'hand', 'rollback')),
+            forced INTEGER NOT NULL DEFAULT 0,
+            created_at INTEGER NOT NULL
+        )"""
+    )
+    connection.execute("CREATE INDEX activations_by_voice ON activations (owner, voice, seq)")
+    # Of what was activated before, only two versions are known, and not how.
+    for column in ("previous", "active"):
+        connection.execute(
+            "INSERT INTO activations (owner, voice, version, how, created_at) "
+            f"SELECT owner, name, {column}, 'gate', updated_at FROM voices "
+            f"WHERE {column} IS NOT NULL"
+        )
+
+
 def m007_create_evaluations(connection: Connection) -> None:
     """Evaluations: what was asked, how far it has come, and the verdict."""
     connection.execute(
@@ -236,5 +288,6 @@ MIGRATIONS = [
     m003_create_voices,
     m004_create_turns,
     m005_create_splits,
+    m006_create_feedback,
     m007_create_evaluations,
 ]

@@ -25,6 +25,7 @@ from server.engine import Engine
 from server.errors import NotFound
 from server.evaluations import Evaluations
 from server.evaluator import Evaluator
+from server.feedback import Feedbacks
 from server.ids import new_id
 from server.ingest import Ingest
 from server.jobs import Jobs
@@ -56,12 +57,14 @@ class Services:
     voices: Voices
     trainings: Trainings
     turns: Turns
+    feedback: Feedbacks
     jobs: Jobs
     evaluations: Evaluations
     evaluator: Evaluator
     started_at: int
     _closing: ExitStack
     _making_default: threading.Lock = field(default_factory=threading.Lock)
+    retraining: threading.Lock = field(default_factory=threading.Lock)  # one merge at a time
 
     def store(self, owner: str, store_id: str) -> Store:
         """One store of the owner; raises `NotFound`."""
@@ -238,6 +241,7 @@ def open_services(settings: Settings) -> Services:
             voices=voices,
             trainings=trainings,
             turns=turns,
+            feedback=Feedbacks(database),
             jobs=jobs,
             evaluations=evaluations,
             evaluator=evaluator,

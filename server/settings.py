@@ -66,6 +66,12 @@ class Settings:
     parse_timeout_seconds: float = setting(60.0, "longest time to read one file, in seconds")
     parse_memory_bytes: int = setting(1_500_000_000, "most memory to read one file, in bytes")
     turn_retention_days: int = setting(30, "days for which answered questions are kept")
+    retrain_after_feedback: int = setting(
+        0, "newly approved replies after which a voice is trained again; 0 for never"
+    )
+    retrain_every_days: float = setting(
+        0.0, "days after which a voice is trained again on all its data; 0 for never"
+    )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     def __post_init__(self) -> None:

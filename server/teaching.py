@@ -1,4 +1,4 @@
-"""Teach a voice over the API and watch it learn: what `houseword tune voice` does.
+"""Teach a voice over the API and watch it learn: `tune voice` and `voices retrain` do it.
 
 Stopped by Ctrl-C, the job goes on where a server runs, and is cancelled where the server is
 this very process. Knows no training.
@@ -47,6 +47,11 @@ def teach(
             "uses_documents": uses_documents,
         },
     )
+    return follow_to_end(client, job, console=console)
+
+
+def follow_to_end(client: Client, job: dict[str, Any], *, console: Console) -> dict[str, Any]:
+    """Follow a job; Ctrl-C leaves it to a running server, or cancels it where that ends, too."""
     console.print(f"job {job['id']}", markup=False)
     try:
         return follow(client, job["id"], console=console)

@@ -20,6 +20,8 @@ from server.records import Page, Window
 Status = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 TERMINAL = ("succeeded", "failed", "cancelled")
 OPEN = ("validating_files", "queued", "running")
+WAITING = ("validating_files", "queued")
+FRUITLESS = ("failed", "cancelled")
 _NOT_ENDED = "status NOT IN ('succeeded', 'failed', 'cancelled')"
 
 
@@ -125,6 +127,14 @@ class Trainings:
             return read_page(
                 connection, window, _job, table="jobs", where="owner = ?", parameters=[owner]
             )
+
+    def of_voice(self, owner: str, voice: str) -> list[Job]:
+        """Every job of one voice, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM jobs WHERE owner = ? AND suffix = ? ORDER BY seq", (owner, voice)
+            ).fetchall()
+        return [_job(row) for row in rows]
 
     def next(self) -> Job | None:
         """The oldest job that has not ended, of any owner."""

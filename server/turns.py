@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval.database import Database
+from retrieval.database import Database, Row
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What was asked, what the model saw, and what it answered; None where not to be stored."""
+    """What was asked, what the model saw, and what it answered; None where not to be stored.
+
+    `conversation` is what the user gave, `messages` the prompt that was built from it.
+    """
 
     id: str
     owner: str
@@ -24,6 +27,7 @@ class Turn:
     hits: list[dict[str, Any]] | None
     answer: str | None
     usage: dict[str, int]
+    conversation: list[dict[str, str]] | None = None
 
 
 class Turns:
@@ -37,7 +41,8 @@ class Turns:
         self._database.write(
             lambda connection: connection.execute(
                 "INSERT INTO turns (id, owner, created_at, model, adapter, embedder, stores, "
-                "messages, hits, answer, usage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "messages, hits, answer, usage, conversation) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     turn.id,
                     turn.owner,
@@ -46,13 +51,22 @@ class Turns:
                     turn.adapter,
                     turn.embedder,
                     json.dumps(turn.stores),
-                    json.dumps(turn.messages) if turn.messages is not None else None,
-                    json.dumps(turn.hits) if turn.hits is not None else None,
+                    _json(turn.messages),
+                    _json(turn.hits),
                     turn.answer,
                     json.dumps(turn.usage),
+                    _json(turn.conversation),
                 ),
             )
         )
+
+    def turn(self, owner: str, turn_id: str) -> Turn | None:
+        """One turn of the owner, or None: unknown, another's, or forgotten."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM turns WHERE owner = ? AND id = ?", (owner, turn_id)
+            ).fetchone()
+        return _turn(row) if row else None
 
     def forget(self, *, before: int) -> int:
         """Delete turns from before a time (Unix seconds); returns how many."""
@@ -61,3 +75,14 @@ class Turns:
                 connection.execute("DELETE FROM turns WHERE created_at < ?", (before,)).rowcount
             )
         )
+
+
+def _json(value: list[Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _turn(row: Row) -> Turn:
+    values = {name: row[name] for name in Turn.__dataclass_fields__}
+    for name in ("stores", "messages", "hits", "usage", "conversation"):
+        values[name] = json.loads(values[name]) if values[name] is not None else None
+    return Turn(**{**values, "stores": tuple(values["stores"])})

@@ -1,7 +1,8 @@
 """Voices and their versions: rows that say which adapter speaks when a voice is named.
 
 A version is one trained adapter, named `ft:BASE:VOICE:DIGEST`; a voice points at its active
-version and remembers the one before. It knows no training and no model.
+version, and every activation is remembered, so that a rollback finds what spoke before. It knows
+no training and no model.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrieval.database import Connection, Database, Row
-from server.errors import NotFound
+from server.errors import ApiError, NotFound
 from tuning.records import Split
 from tuning.task import Task
 
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 State = Literal["candidate", "active", "retired"]
+How = Literal["gate", "hand", "rollback"]
 FIRST_TASK: dict[str, Any] = Task("reply", uses_documents=True).to_json()
 
 
@@ -43,8 +45,22 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """A version began to speak: by whom, and whether it was forced past its gate."""
+
+    version: str
+    how: How
+    forced: bool
+    by: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Voice:
-    """A named style with its versions, oldest first. `active` and `previous` are version ids."""
+    """A named style with its versions and activations, oldest first.
+
+    `active` is a version's id, `previous` that of the one which a rollback brings back.
+    """
 
     name: str
     active: str | None
@@ -52,6 +68,7 @@ class Voice:
     created_at: int
     updated_at: int
     versions: tuple[Version, ...] = ()
+    activations: tuple[Activation, ...] = ()
 
 
 class Voices:
@@ -90,12 +107,47 @@ class Voices:
         )
 
     def activate(
-        self, owner: str, name: str, version_id: str, *, now: int, reason: str | None = None
+        self,
+        owner: str,
+        name: str,
+        version_id: str,
+        *,
+        now: int,
+        reason: str | None = None,
+        how: How = "hand",
     ) -> Voice:
         """Make a version the one that serves; the one before is kept. Raises `NotFound`."""
 
         def change(connection: Connection) -> None:
-            self.activate_within(connection, owner, name, version_id, now=now, reason=reason)
+            self.activate_within(
+                connection, owner, name, version_id, now=now, reason=reason, how=how
+            )
+
+        self._database.write(change)
+        return self.voice(owner, name)
+
+    def rollback(self, owner: str, name: str, *, now: int) -> Voice:
+        """Bring back the version that spoke before the active one; again goes back further.
+
+        Raises `NotFound`, or a 409 where nothing spoke before.
+        """
+
+        def change(connection: Connection) -> None:
+            spoken = _spoken(_find(connection, owner, name))
+            if len(spoken) < 2:
+                raise ApiError(
+                    409,
+                    f"No version of the voice '{name}' spoke before: there is nothing to bring "
+                    "back.",
+                    code="nothing_to_roll_back",
+                )
+            self.activate_within(
+                connection, owner, name, spoken[-2], now=now, reason="rolled back", how="rollback"
+            )
+            connection.execute(
+                "UPDATE voices SET previous = ? WHERE owner = ? AND name = ?",
+                (spoken[-3] if len(spoken) > 2 else None, owner, name),
+            )
 
         self._database.write(change)
         return self.voice(owner, name)
@@ -109,8 +161,9 @@ class Voices:
         *,
         now: int,
         reason: str | None = None,
+        how: How = "gate",
     ) -> None:
-        """The same within a transaction."""
+        """The same within a transaction. A candidate chosen by hand has not passed its gate."""
         voice = _find(connection, owner, name)
         version = next((v for v in voice.versions if v.id == version_id), None)
         if version is None:
@@ -132,6 +185,12 @@ class Voices:
             "WHERE owner = ? AND name = ?",
             (version_id, voice.active, now, owner, name),
         )
+        forced = how == "hand" and version.state == "candidate"
+        connection.execute(
+            "INSERT INTO activations (owner, voice, version, how, forced, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (owner, name, version_id, how, forced, now),
+        )
 
     def voice(self, owner: str, name: str) -> Voice:
         """One voice with its versions; raises `NotFound`."""
@@ -145,6 +204,12 @@ class Voices:
                 "SELECT name FROM voices WHERE owner = ? ORDER BY created_at, name", (owner,)
             ).fetchall()
             return [_find(connection, owner, row["name"]) for row in names]
+
+    def everyone(self) -> tuple[tuple[str, str], ...]:
+        """(owner, name) of every voice of every owner."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT owner, name FROM voices").fetchall()
+        return tuple((row["owner"], row["name"]) for row in rows)
 
     def version(self, owner: str, model: str) -> Version | None:
         """The version that speaks when `model` is named: a voice's name or a version's id."""
@@ -186,6 +251,9 @@ def _find(connection: Connection, owner: str, name: str) -> Voice:
     versions = connection.execute(
         "SELECT * FROM adapters WHERE owner = ? AND voice = ? ORDER BY seq", (owner, name)
     ).fetchall()
+    activations = connection.execute(
+        "SELECT * FROM activations WHERE owner = ? AND voice = ? ORDER BY seq", (owner, name)
+    ).fetchall()
     return Voice(
         name=row["name"],
         active=row["active"],
@@ -193,6 +261,28 @@ def _find(connection: Connection, owner: str, name: str) -> Voice:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         versions=tuple(_version(version) for version in versions),
+        activations=tuple(_activation(activation) for activation in activations),
+    )
+
+
+def _spoken(voice: Voice) -> list[str]:
+    """The versions that a rollback can go back through, the active one last."""
+    spoken: list[str] = []
+    for activation in voice.activations:
+        if activation.how == "rollback":
+            spoken.pop()
+        else:
+            spoken.append(activation.version)
+    return spoken
+
+
+def _activation(row: Row) -> Activation:
+    return Activation(
+        version=row["version"],
+        how=row["how"],
+        forced=bool(row["forced"]),
+        by=row["owner"],
+        created_at=row["created_at"],
     )
 
 

@@ -67,7 +67,12 @@ class JobCreate(Struct, kw_only=True):
 @post("/", status_code=200, sync_to_thread=True)
 def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -> dict[str, Any]:
     """Queue a training; the same request within a minute gives the same job."""
-    request = _request(services, owner, data)
+    return job_object(start_job(services, owner, data))
+
+
+def start_job(services: Services, owner: str, data: JobCreate, **more: Any) -> Job:
+    """Check a request and queue it; `more` is kept in the job's request beside it."""
+    request = {**_request(services, owner, data), **more}
     now = int(time.time())
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     job = Job(
@@ -87,7 +92,7 @@ def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -
         event = Event(new_id("ftevent"), "warn", "message", warning, None, now)
         services.trainings.tell(job, [event])
     services.jobs.wake()
-    return job_object(kept)
+    return kept
 
 
 @get("/", sync_to_thread=True)
@@ -256,6 +261,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "estimated_finish": None,
         "integrations": [],
         "result": job.result,
+        "lineage": job.request.get("lineage"),
     }
 
 
