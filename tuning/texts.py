@@ -23,7 +23,7 @@ from tuning.template import Message
 from tuning.words import content_words
 
 FOUND_WITHIN = 3  # ranks: the request must find its text among the first
-SHARED_WORDS = 0.25  # share of the request's content words that its text must hold
+SHARED_WORDS = 0.34  # share of the request's content words that its text must hold
 COPIED = 0.8  # share of the request's runs of four words that stand in the text: a copy
 MOST_REQUEST_WORDS = 60
 SHOWN_CHARACTERS = 2000  # of a text, when the base is asked for its request
@@ -39,14 +39,22 @@ _LEAD = re.compile(
 _QUOTES = "\"'“”‘’«»„ \t*"  # noqa: RUF001
 
 # Frozen: other words would give other requests, and a voice trained on them another digest.
-INSTRUCTION = (
-    "You are given a text that a company wrote. Write the one short question or request, in the "
-    "words of the person who asked for it, that this text answers. Do not repeat the text."
-)
+INSTRUCTION = "You read what a company wrote, and write down what it was asked for."
+_ASKED = "Text: {text}\n\nWhich question or request does this text answer? Write only that."
 _SHOWN = (
-    "The north gate is locked at half past nine in the evening. Anyone who is still inside can "
-    "leave by the side door next to the bakery.",
-    "When do you close the north gate, and how do I get out afterwards?",
+    (
+        "The north gate is locked at half past nine in the evening. Anyone who is still inside "
+        "can leave by the side door next to the bakery.",
+        "When do you close the north gate, and how do I get out afterwards?",
+    ),
+    (
+        "Good morning! Sadly the red kettle is sold out, but we expect new ones in March.",
+        "Do you still have the red kettle?",
+    ),
+    (
+        "A quiet flat on the second floor: two rooms, oak floors, a balcony to the yard.",
+        "What is the flat on the second floor like?",
+    ),
 )
 
 
@@ -105,14 +113,18 @@ def read_texts(data: bytes, *, name: str) -> list[HouseText]:
 
 
 def requests_for(texts: Sequence[HouseText]) -> list[tuple[Message, ...]]:
-    """The messages that ask the base for each text's request; one shown example, always alike."""
-    shown, asked = _SHOWN
+    """The messages that ask the base for each text's request, after examples that never change."""
+    shown: list[Message] = []
+    for text, request in _SHOWN:
+        shown += [
+            {"role": "user", "content": _ASKED.format(text=text)},
+            {"role": "assistant", "content": request},
+        ]
     return [
         (
             {"role": "system", "content": INSTRUCTION},
-            {"role": "user", "content": shown},
-            {"role": "assistant", "content": asked},
-            {"role": "user", "content": item.text[:SHOWN_CHARACTERS]},
+            *shown,
+            {"role": "user", "content": _ASKED.format(text=item.text[:SHOWN_CHARACTERS])},
         )
         for item in texts
     ]
@@ -123,7 +135,8 @@ def pair_up(
 ) -> tuple[list[Paired], list[tuple[int, str]]]:
     """The texts whose request is good, and the line and reason of each that was dropped.
 
-    A request is good if it is neither empty nor a copy of its text nor another's, shares
+    A request is good if it is neither empty nor a copy of its text, of a shown example or of
+    another request, shares
     `SHARED_WORDS` of its content words with its text, and finds it among the first three of all
     texts by TF-IDF cosine: the round trip (Alberti et al. 2019, made lexical).
     """
@@ -215,6 +228,8 @@ def _fault(request: str, text: str, rank: int | None) -> str | None:
         return "the base wrote no request"
     if len(words) > MOST_REQUEST_WORDS:
         return f"the request has {len(words)} words, more than {MOST_REQUEST_WORDS}"
+    if any(_runs(request, 5) & _runs(asked, 5) for _, asked in _SHOWN):
+        return f"the request repeats the example that the base was shown: {request!r}"
     if _copied(request, text):
         return f"the request repeats the text: {request!r}"
     asked, held = set(content_words(request)), set(content_words(text))
@@ -227,13 +242,16 @@ def _fault(request: str, text: str, rank: int | None) -> str | None:
 
 def _copied(request: str, text: str) -> bool:
     """Whether most of a request stands in the text word for word."""
-    asked, held = (re.findall(r"\w+", part.casefold()) for part in (request, text))
-    size = min(4, len(asked))
-    runs = {tuple(asked[i : i + size]) for i in range(len(asked) - size + 1)}
-    if size < 4:  # too short to be called a copy unless it is the text
-        return asked == held
-    there = {tuple(held[i : i + size]) for i in range(len(held) - size + 1)}
-    return len(runs & there) >= COPIED * len(runs)
+    runs = _runs(request, 4)
+    if not runs:  # too short to be called a copy unless it is the text
+        return request.casefold() == text.casefold()
+    return len(runs & _runs(text, 4)) >= COPIED * len(runs)
+
+
+def _runs(text: str, size: int) -> set[tuple[str, ...]]:
+    """Every run of `size` words in a row."""
+    words = re.findall(r"\w+", text.casefold())
+    return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
 
 def _ranks(texts: Sequence[str], requests: Sequence[str]) -> list[int | None]:

@@ -69,8 +69,8 @@ def test_faulty_files_are_refused_by_line(data: bytes, name: str, said: list[str
 def test_the_base_is_asked_alike_for_every_text() -> None:
     (first, second) = requests_for([HouseText("One.", 1), HouseText("Two. " * 1000, 2)])
     assert first[0]["content"] == INSTRUCTION and first[:-1] == second[:-1]
-    assert first[-1] == {"role": "user", "content": "One."}
-    assert len(second[-1]["content"]) == 2000
+    assert first[-1]["content"].startswith("Text: One.\n\n")
+    assert 2000 < len(second[-1]["content"]) < 2100, "a long text is cut"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,7 @@ def test_good_requests_are_paired_and_come_out_as_examples() -> None:
         ("", "no request"),
         ("...", "no request|too few words"),
         (TEXTS[0].text, "repeats the text"),
+        ("Do you still have the red kettle, friend?", "repeats the example"),
         ("Returns are taken for 45 days, dear friend?", "repeats the text"),
         ("What is the meaning of life in general, really?", "shares too few words"),
         ("Dear friend, shipping parcels on Monday?", "finds other texts first"),
