@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -244,4 +245,11 @@ def test_a_spoiled_adapter_is_refused_and_the_voice_stays(
 def test_a_card_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     card = Card("support", "tiny", "base", "prompt", "data", {"rank": 4}, {"steps": 3})
     card.save(tmp_path)
+    assert Card.load(tmp_path) == card
+
+
+def test_a_card_older_than_tasks_is_read_all_the_same(tmp_path: Path) -> None:
+    card = Card("support", "tiny", "base", "prompt", "data", {})
+    old = {name: value for name, value in asdict(card).items() if name != "task"}
+    (tmp_path / "card.json").write_text(json.dumps(old))
     assert Card.load(tmp_path) == card
