@@ -56,6 +56,15 @@ class Ingest:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+        self._waits_for: str | None = None
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why the queue stands still, in words; None while it moves.
+
+        It is kept in memory: a disk so full that no row can be changed cannot hold it.
+        """
+        return self._waits_for
 
     def start(self) -> None:
         """Work until `stop`, first on what an earlier run has left."""
@@ -99,9 +108,11 @@ class Ingest:
                     self._news.wait(IDLE_SECONDS)
                     continue
                 self._ingest(attachment)
-            except Exception:
+                self._waits_for = None
+            except Exception as error:
                 # Such as a disk so full that the failure cannot be recorded: the row stays in
                 # the queue and is taken up again.
+                self._waits_for = explain(error)[1]
                 logger.exception("ingest fault; trying again in %s s", RETRY_SECONDS)
                 self._stopping.wait(RETRY_SECONDS)
 

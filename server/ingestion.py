@@ -36,6 +36,7 @@ def ingest_paths(
         waiting: list[tuple[str, str]] = []
         todo = iter(files)
         exhausted = False
+        waits_for: str | None = None
         while waiting or not exhausted:
             while not exhausted and len(waiting) < AHEAD:
                 found = next(todo, None)
@@ -53,6 +54,9 @@ def ingest_paths(
             file_id, source = waiting[0]
             state = client.get(f"/v1/vector_stores/{store_id}/files/{file_id}")
             if state["status"] == "in_progress":
+                if (reason := state["progress"].get("waits_for")) != waits_for:
+                    waits_for = reason
+                    console.print(f"waiting: {reason}" if reason else "going on", markup=False)
                 bars.update(bar, description=f"{_stage(state)} {source}"[-48:])
                 time.sleep(POLL_SECONDS)
                 continue
@@ -100,6 +104,8 @@ def _attach(client: Client, store_id: str, path: Path, source: str) -> str:
 
 def _stage(state: dict[str, Any]) -> str:
     progress = state.get("progress") or {}
+    if progress.get("waits_for"):
+        return "waiting"
     total = progress.get("total") or 0
     share = f" {100 * progress.get('done', 0) // total}%" if total else ""
     return f"{progress.get('stage', 'waiting')}{share}"

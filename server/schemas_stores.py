@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -135,11 +136,15 @@ class LastError(Struct):
 
 
 class Progress(Struct):
-    """How far the ingest of a file is (ours): a stage, and how much of it is done."""
+    """How far the ingest of a file is (ours): a stage, and how much of it is done.
+
+    `waits_for` tells why it stands still, such as a full disk; it goes on by itself.
+    """
 
     stage: str
     done: int
     total: int
+    waits_for: str | None = None
 
 
 class ChunkingObject(Struct):
@@ -255,17 +260,16 @@ def chunking(strategy: Strategy | None) -> Chunking:
 
 
 def file_counts(counts: Counts) -> FileCounts:
-    return FileCounts(
-        in_progress=counts.in_progress,
-        completed=counts.completed,
-        failed=counts.failed,
-        cancelled=counts.cancelled,
-        total=counts.total,
-    )
+    return FileCounts(**asdict(counts), total=counts.total)
 
 
-def store_file(attachment: Attachment, *, default: Chunking) -> StoreFile:
-    """A file of a store; `default` is shown where the caller left the chunking to the server."""
+def store_file(
+    attachment: Attachment, *, default: Chunking, waits_for: str | None = None
+) -> StoreFile:
+    """A file of a store; `default` is shown where the caller left the chunking to the server.
+
+    `waits_for` is why the queue of those in progress stands still, if it does.
+    """
     asked = attachment.chunking if attachment.chunking.max_tokens else default
     failed = attachment.error_code is not None
     return StoreFile(
@@ -281,7 +285,12 @@ def store_file(attachment: Attachment, *, default: Chunking) -> StoreFile:
         chunking_strategy=StaticStrategyObject(
             static=ChunkingObject(asked.max_tokens or 0, asked.overlap_tokens or 0)
         ),
-        progress=Progress(attachment.stage, attachment.done, attachment.total),
+        progress=Progress(
+            attachment.stage,
+            attachment.done,
+            attachment.total,
+            waits_for if attachment.status == "in_progress" else None,
+        ),
         duplicate_of=attachment.duplicate_of,
     )
 

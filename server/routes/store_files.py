@@ -201,7 +201,9 @@ def _wanted(item: Attach) -> Wanted:
 def _object(services: Services, attachment: Attachment) -> StoreFile:
     settings = services.settings
     return store_file(
-        attachment, default=Chunking(settings.passage_tokens, settings.overlap_tokens)
+        attachment,
+        default=Chunking(settings.passage_tokens, settings.overlap_tokens),
+        waits_for=services.ingest.waits_for,
     )
 
 

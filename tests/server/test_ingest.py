@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
+from rich.console import Console
 
 from retrieval.database import Connection
+from retrieval.errors import StorageFull
+from server.client import Client
+from server.ingestion import ingest_paths
 
 TEXT = b"The green tent is for rain and our refund takes days. " * 2000
 
@@ -24,6 +30,26 @@ def limit_pages(services, more: int | None) -> None:
         connection.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
     services.database.write(change)
+
+
+def fill_to_the_brim(services) -> None:
+    """Leave no page free and no room in that of the attachments, so that no failure fits."""
+
+    def write(statement: str) -> None:
+        services.database.write(lambda connection: connection.execute(statement))
+
+    write("CREATE TABLE filler (bytes BLOB)")
+    write(
+        "INSERT INTO attachments (store_id, file_id, owner, status, chunking, queued_at, "
+        "created_at) SELECT 'vs_other', id, 'other', 'completed', '{}', 0, 0 FROM files LIMIT 1"
+    )
+    limit_pages(services, more=0)
+    grow = "UPDATE attachments SET source = COALESCE(source, '') || '%s' WHERE owner = 'other'"
+    fill = "INSERT INTO filler VALUES (zeroblob(4000))"
+    for statement in (fill, *(grow % ("." * size) for size in (512, 64, 8))):
+        with pytest.raises(StorageFull):
+            for _ in range(200):
+                write(statement)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -64,6 +90,37 @@ def test_an_upload_to_a_full_disk_is_told_in_words(start_server, tmp_path: Path)
     assert error.value.status_code == 507 and error.value.code == "storage_full"
     assert error.value.response.headers["x-should-retry"] == "false"
     assert server.client.files.create(file=("b.txt", b"again"), purpose="user_data").id
+
+
+def test_a_disk_too_full_for_words_makes_the_queue_wait_and_says_so(
+    start_server, tmp_path: Path
+) -> None:
+    server = start_server(tmp_path)
+    house = tmp_path / "house.txt"
+    house.write_bytes(3 * TEXT)  # seconds of work: the disk is full before it is done
+    store_id = server.client.vector_stores.create(name="full").id
+    client = Client(server.url, None, in_process=False)
+    told = io.StringIO()
+    console = Console(file=told, width=200)
+    with ThreadPoolExecutor() as pool:
+        ingesting = pool.submit(ingest_paths, client, [house], store_id=store_id, console=console)
+        wait_for(lambda: server.services.ledger.attachments.count_waiting())
+        fill_to_the_brim(server.services)
+        try:
+            wait_for(lambda: "waiting: " in told.getvalue())
+            (file,) = server.client.vector_stores.files.list(store_id).data
+            assert file.status == "in_progress" and not ingesting.done()
+            assert "disk" in file.to_dict()["progress"]["waits_for"]
+        finally:
+            limit_pages(server.services, more=None)
+        report = ingesting.result(timeout=60)
+    client.close()
+    assert (report["completed"], report["failed"]) == (1, [])
+    (reason,) = [line for line in told.getvalue().splitlines() if line.startswith("waiting: ")]
+    assert "is full: free some space" in reason
+    (file,) = server.client.vector_stores.files.list(store_id).data
+    assert file.to_dict()["progress"]["waits_for"] is None
+    assert server.client.vector_stores.search(store_id, query="tent").data
 
 
 @pytest.mark.parametrize("what", ["file", "attachment", "store"])
