@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -25,6 +25,7 @@ SIMILARITY = 0.8  # Jaccard from which two texts are near duplicates
 # 16 bands of 6: a pair at 0.8 is missed once in 125 times, at 0.9 never in practice.
 BANDS, BAND_ROWS = 16, 6
 MOST_CANDIDATES = 64  # compared exactly per text, so that texts of one mould stay affordable
+_ODD = np.uint32(0x9E3779B1)  # a pair is not its reverse
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 
 Shingles = NDArray[np.uint32]  # (n,) sorted, unique
@@ -33,9 +34,14 @@ Shingles = NDArray[np.uint32]  # (n,) sorted, unique
 def shingles(text: str) -> Shingles:
     """The pairs of neighbouring tokens of a text, hashed; one token makes a pair with itself."""
     tokens = _TOKEN.findall(text.casefold())
-    pairs = {f"{a} {b}" for a, b in pairwise(tokens)} or set(tokens)
-    hashed = (zlib.crc32(pair.encode("utf-8", "replace")) for pair in pairs)
-    return np.unique(np.fromiter(hashed, dtype=np.uint32, count=len(pairs)))
+    hashed = np.fromiter(map(_hash, tokens), dtype=np.uint32, count=len(tokens))
+    before, after = (hashed, hashed) if len(tokens) == 1 else (hashed[:-1], hashed[1:])
+    return np.unique(before * _ODD + after)  # modulo 2**32
+
+
+@lru_cache(maxsize=100_000)
+def _hash(token: str) -> int:
+    return zlib.crc32(token.encode("utf-8", "replace"))
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:

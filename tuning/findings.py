@@ -6,6 +6,7 @@ Knows no check: `report.py` makes the findings, the server adds those that need 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,7 @@ from tuning.sensitive import masked
 MOST_EXAMPLES = 5
 EXCERPT_CHARACTERS = 120
 LEAD_CHARACTERS = 40
+_SPACES = re.compile(r"\s+")
 DROPPABLE = (
     "exact_duplicates",
     "near_duplicates",
@@ -85,10 +87,8 @@ def excerpt(text: str, part: str = "") -> str:
     """Some of a text on one line, from a little before `part`; secrets and personal data masked."""
     before, part, after = text.partition(part) if part else ("", "", text)
     # Masked before they are cut: half a key is no longer known as one.
-    before, part, after = (" ".join(masked(piece).split()) for piece in (before, part, after))
-    line = " ".join(filter(None, (_end(before, LEAD_CHARACTERS), part, after)))
+    before, part, after = (_SPACES.sub(" ", masked(piece)) for piece in (before, part, after))
+    if len(before) > LEAD_CHARACTERS:
+        before = f"…{before[-LEAD_CHARACTERS:]}"
+    line = f"{before}{part}{after}".strip()
     return line if len(line) <= EXCERPT_CHARACTERS else f"{line[: EXCERPT_CHARACTERS - 1]}…"
-
-
-def _end(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"…{text[-characters:]}"

@@ -24,6 +24,10 @@ FEW_PAIRS = 200
 HOUSE_OWN = 3  # replies (and 0.2% of them) that an address of the house's own stands in
 ONE_TOPIC = 0.5  # mean overlap of two questions' words
 ONE_TOPIC_PAIRS = 300
+_OFFICES = frozenset(
+    "billing contact feedback hello help helpdesk hr info jobs mail noreply no-reply office orders "
+    "press privacy returns sales service support team".split()
+)
 
 
 def report(examples: Sequence[Example], splits: Mapping[str, Split]) -> tuple[Finding, ...]:
@@ -178,21 +182,18 @@ def _holding(examples: Sequence[Example], find: Callable[[str], Iterator[str]]) 
 
 
 def _personal(examples: Sequence[Example]) -> Iterator[Place]:
-    """Personal data but the house's own, which many replies or the system message hold."""
+    """Personal data but the house's own: what many replies hold, and its other mailboxes."""
     counts = Counter(value for example in examples for value in {*personal_data(example.reply)})
     least = max(HOUSE_OWN, 0.002 * len(examples))
     own = {value for value, count in counts.items() if count >= least}
     domains = {value.partition("@")[2] for value in own if "@" in value}
     for example in examples:
         for text in _texts(example):
-            foreign = (
-                value
-                for value in personal_data(text)
-                if value not in own and value.partition("@")[2] not in domains
-            )
-            if (found := next(foreign, None)) is not None:
-                yield Place(example.line, text, found)
-                break
+            for value in personal_data(text):
+                mailbox, _, domain = value.partition("@")
+                office = domain and (mailbox.casefold() in _OFFICES or domain in domains)
+                if value not in own and not office:
+                    yield Place(example.line, text, value)
 
 
 def _too_little(examples: Sequence[Example]) -> list[Finding]:
