@@ -16,7 +16,7 @@ import click
 
 from server.cli_feedback import feedback
 from server.cli_training import jobs, tune, voices
-from server.cli_voices import compare, retrain, rollback
+from server.cli_voices import compare, judge_version, retrain, rollback
 from server.command import Context, as_json, err, fail, keep_quiet, out, store_option, told
 from server.errors import ServerError
 from server.settings import Settings
@@ -203,7 +203,7 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
     run(context.settings, minutes=minutes, keep=keep)
 
 
-for command in (retrain, rollback, compare):
+for command in (retrain, judge_version, rollback, compare):
     voices.add_command(command)
 for group in (tune, voices, feedback, jobs):
     main.add_command(group)

@@ -1,4 +1,4 @@
-"""The commands that change a voice as a whole: voices retrain, rollback, compare."""
+"""The commands that change a voice as a whole: voices retrain, judge, rollback, compare."""
 
 from __future__ import annotations
 
@@ -57,6 +57,50 @@ def retrain(
         out.print(f"{job['fine_tuned_model']} {state}: {reasons}", markup=False)
     if job["status"] != "succeeded":
         fail((job["error"] or {}).get("message", job["status"]))
+
+
+@click.command("judge")
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--minutes", type=float, help="Longest writing for the gate.")
+@as_json
+@click.pass_obj
+@told
+def judge_version(
+    context: Context, name: str, version: str | None, minutes: float | None, as_json: bool
+) -> None:
+    """Ask the gate again about a version, by default the newest; it serves if it passes."""
+    from server.teaching import follow_to_end
+
+    with context.client() as client:
+        asked = {"version": version, "minutes": minutes}
+        body = {key: value for key, value in asked.items() if value is not None}
+        job = follow_to_end(client, client.post(f"/v1/voices/{name}/judge", body), console=err)
+    if as_json:
+        click.echo(json.dumps(job))
+    elif job["status"] == "succeeded":
+        out.print(gate_table(job["result"]["gate"]))
+        for reason in job["result"]["reasons"]:
+            out.print(f"- {reason}", markup=False)
+    if job["status"] != "succeeded":
+        fail((job["error"] or {}).get("message", job["status"]))
+
+
+def gate_table(rows: list[dict[str, Any]]) -> Table:
+    """What the gate measured, a line each."""
+    table = Table("measure", "before", "candidate", "difference", "95% interval", "rows", "passed")
+    for row in rows:
+        if row["difference"] is None:
+            table.add_row(row["name"], "", "", "", "", str(row["n"]), "no")
+            continue
+        table.add_row(
+            row["name"],
+            *(f"{row[key]:.3f}" for key in ("other", "candidate", "difference")),
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+            str(row["n"]),
+            "yes" if row["passed"] else "no",
+        )
+    return table
 
 
 @click.command()

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from server.cli_voices import gate_table
 from server.client import Client, ClientError, connect
 from server.evaluate import expected_found
 from server.ingestion import ingest_paths
@@ -29,6 +30,7 @@ VOICE = "support"
 # What most users ask first; any of data/demo/questions.jsonl can be asked.
 ASKED = ("q019", "q040", "q058")
 MAX_TOKENS = 96
+GATE_MINUTES = 0.5
 
 
 def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = DATA) -> None:
@@ -37,7 +39,8 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
     `keep` asks the voice of an earlier run, where there is one, instead of teaching it again.
     """
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    settings = replace(settings, data_dir=settings.data_dir / "demo")
+    # No time for the base to write rows of its own; a longer training has them.
+    settings = replace(settings, data_dir=settings.data_dir / "demo", rows_replay=0.0)
     questions = _questions(data)
     err.rule("1. Models")
     with connect(settings) as client:
@@ -67,7 +70,7 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
                 client,
                 data / "voices" / f"{VOICE}.jsonl",
                 name=VOICE,
-                hyperparameters={"max_minutes": minutes},
+                hyperparameters={"max_minutes": minutes, "gate_minutes": GATE_MINUTES},
                 store_id=store_id,
                 console=err,
             )
@@ -76,8 +79,14 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
         result = job["result"]
         err.print(
             f"held-out loss {result['heldout_loss_before']:.3f} -> "
-            f"{result['heldout_loss_after']:.3f}: "
-            + ("the voice serves now" if result["promoted"] else "the voice stays a candidate")
+            f"{result['heldout_loss_after']:.3f}"
+        )
+        err.print(gate_table(result["gate"]))
+        err.print(
+            "The voice serves now."
+            if result["promoted"]
+            else "The voice stays a candidate: the gate wants to see more than it could in the "
+            f"demo's time. `houseword voices judge {VOICE}` lets it (about 15 minutes on 2 cores)."
         )
 
         err.rule("5. The same questions, in the voice")
@@ -164,6 +173,7 @@ def _print_next(out: Console, settings: Settings, model: str) -> None:
     )
     commands = (
         f'{houseword} ask --model {model} "How long do I have to send something back?"',
+        f"{houseword} voices judge {VOICE}",
         f"{houseword} serve",
         f"curl {settings.url}/v1/chat/completions -H 'content-type: application/json' -d '{ask}'",
         ".venv/bin/houseword ingest YOUR_FOLDER",

@@ -16,35 +16,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from retrieval.database import Database
 from retrieval.errors import HousewordRetrievalError
-from server.content import FileContent
-from server.errors import NotFound, ServerError
+from server.errors import ServerError
 from server.ids import new_id
-from server.judging import gate_prompts, measure
-from server.ledger import Ledger
-from server.methods import METHODS
-from server.preference_rows import preference_rows
+from server.judging import measure
+from server.preparing import Preparing
 from server.progress import describe
 from server.promote import Decision, judge
-from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
 from server.worker import carry_out
-from tuning.errors import ExamplesError, TuningError
-from tuning.examples import assign_splits, data_digest
-from tuning.records import Example, Split
+from tuning.errors import TuningError
 from tuning.run import Run
-from tuning.task import choose
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.3
 RETRY_SECONDS = 10.0
-GATE_MINUTES = 30.0  # longest writing for the gate, where a job names no other
-ROWS_TOLD = 50  # examples between two progress events while rows are made
 
 
 class Jobs:
@@ -54,23 +47,19 @@ class Jobs:
         self,
         trainings: Trainings,
         voices: Voices,
-        ledger: Ledger,
-        content: FileContent,
+        preparing: Preparing,
         *,
         settings: Settings,
-        row_maker: Callable[[Job], RowMaker],
+        database: Database,
         base: str,
-        prompt_digest: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._trainings = trainings
         self._voices = voices
-        self._ledger = ledger
-        self._content = content
+        self._preparing = preparing
         self._settings = settings
-        self._row_maker = row_maker
+        self._database = database
         self._base = base
-        self._prompt_digest = prompt_digest
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -115,116 +104,39 @@ class Jobs:
     def _carry_out(self, job: Job) -> None:
         run = Run(self._settings.folder("runs") / job.id)
         if not run.exists:
-            self._tell(job, "Preparing the rows: searching the documents for every example.")
             if not self._prepare(job, run):
                 return
         started = job.started_at or int(self._clock())
         if not self._trainings.move(job, "running", now=started, started_at=started):
             return  # cancelled meanwhile
         if run.outcome() is None:
-            resumed = any(run.checkpoints.glob("step-*"))
-            self._tell(job, "Training goes on from its checkpoint." if resumed else "Training.")
+            self._tell(job, _beginning(job, run))
             reason = self._train(job, run)
             if self._stopping.is_set() or self._ended(job):
                 return
             if reason is not None:
                 self._fail(job, reason)
                 return
-        self._finish(job, run)
+        if job.kind == "judge":
+            self._finish_judging(job, run)
+        else:
+            self._finish(job, run)
 
     def _prepare(self, job: Job, run: Run) -> bool:
-        """Freeze the rows into the run folder; false if the job was cancelled meanwhile."""
-        examples = self._examples(job)
-        splits = self._splits(job, examples)
-        task = choose(
-            examples,
-            kind=job.request.get("task"),
-            uses_documents=job.request.get("uses_documents"),
-        )
-        self._tell(job, f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
+        """Freeze the run folder; false if the job was cancelled meanwhile."""
 
-        def progress(done: int, total: int) -> None:
-            if self._stopping.is_set() or (done % ROWS_TOLD == 0 and self._ended(job)):
+        def check() -> None:
+            if self._stopping.is_set() or self._ended(job):
                 raise _Interrupted
-            if done and done % ROWS_TOLD == 0:
-                self._tell(job, f"Rows: {done} of {total}.")
 
-        maker = replace(self._row_maker(job), uses_documents=task.uses_documents)
         try:
-            if job.kind == "preference":
-                rows, kinds = preference_rows(maker, examples, splits, progress=progress)
+            if job.kind == "judge":
+                self._preparing.judging(job, run)
             else:
-                rows, kinds = maker.rows(examples, splits, progress=progress)
+                self._preparing.training(job, run, tell=partial(self._tell, job), check=check)
         except _Interrupted:
             return False
-        self._tell(job, f"Rows by evidence: {dict(kinds)}.", data={"rows": dict(kinds)})
-        if kinds["unsupported"]:
-            self._tell(
-                job,
-                f"{kinds['unsupported']} replies state figures that no document holds. They would "
-                "teach the voice to invent, so they are left out.",
-                level="warn",
-            )
-        if not {"train", "dev"} <= {row.split for row in rows}:
-            raise ExamplesError(
-                [(0, "too few examples are left to train on some and hold others out")]
-            )
-        active = self._voices.version(job.owner, job.suffix)
-        against = active.digest if active else None
-        parent = self._parent(job, active)
-        gate_minutes = job.request["hyperparameters"].get("gate_minutes", GATE_MINUTES)
-        adapters = self._settings.folder("adapters").resolve()
-        replay = maker.replay(rows)
-        rows, prompts = gate_prompts(rows, against=against)
-        Run.create(
-            run.folder,
-            config={
-                "kind": job.kind,
-                "voice": job.suffix,
-                "generator": self._settings.generator,
-                "models_dir": str(self._settings.folder("models")),
-                "device": self._settings.device,
-                "threads": self._settings.worker_threads,
-                "adapters_dir": str(adapters),
-                "prompt_digest": self._prompt_digest,
-                "parent_adapter": str(adapters / parent.digest) if parent else None,
-                "against": against,
-                "gate_minutes": gate_minutes,
-                "replay": replay,
-                "data_digest": data_digest(examples),
-                "task": task.to_json(),
-                "voice_config": {
-                    "row_tokens": self._settings.context_tokens,
-                    **({"adapter": parent.card.get("adapter", "lora")} if parent else {}),
-                    **job.request["hyperparameters"],
-                },
-            },
-            rows=rows,
-            prompts=prompts if gate_minutes else [],
-        )
         return self._trainings.move(job, "queued", now=int(self._clock()))
-
-    def _examples(self, job: Job) -> list[Example]:
-        file = self._ledger.file(job.owner, job.request["training_file"])
-        method = METHODS[job.request.get("method", "supervised")]
-        return method.read(self._content.read(file.digest))
-
-    def _parent(self, job: Job, active: Version | None) -> Version | None:
-        """The version that the training goes on from: a named one; for preferences, the active."""
-        named = job.request.get("parent")
-        if named is None:
-            return active if job.kind == "preference" else None
-        parent = self._voices.version(job.owner, named)
-        if parent is None:
-            raise NotFound(f"version of the voice '{job.suffix}'", named)
-        return parent
-
-    def _splits(self, job: Job, examples: list[Example]) -> dict[str, Split]:
-        """The split of every example, remembered for ever."""
-        known = self._voices.splits(job.owner, job.suffix)
-        splits = assign_splits(examples, known=known)
-        self._voices.keep_splits(job.owner, job.suffix, splits)
-        return splits
 
     def _train(self, job: Job, run: Run) -> str | None:
         """Run the worker to its end, telling its metrics; returns why it failed, if it did."""
@@ -296,10 +208,45 @@ class Jobs:
                 result=result,
             )
 
-        self._ledger.database.write(change)
-        serves = "serves now" if decision.promoted else "stays a candidate"
-        self._tell(job, f"Version {version.id} {serves}: {'; '.join(decision.reasons)}.")
+        self._database.write(change)
+        self._tell(job, _told(version.id, decision))
         shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+    def _finish_judging(self, job: Job, run: Run) -> None:
+        """Let the gate decide once more on a version that is there."""
+        outcome = run.outcome()
+        version = self._voices.version(job.owner, job.request["version"])
+        assert outcome is not None and version is not None
+        decision = self._judge(run, version.digest)
+        now = int(self._clock())
+        judged = replace(
+            version,
+            card={**version.card, "gate": list(decision.table)},
+            reasons=decision.reasons,
+        )
+        result = {
+            "texts": outcome,
+            "promoted": decision.promoted,
+            "reasons": list(decision.reasons),
+            "gate": list(decision.table),
+        }
+
+        def change(connection: Any) -> None:
+            self._voices.add(connection, judged)
+            if decision.promoted:
+                self._voices.activate_within(connection, job.owner, job.suffix, version.id, now=now)
+            self._trainings.move_within(
+                connection,
+                job,
+                "succeeded",
+                now=now,
+                fine_tuned_model=version.id,
+                trained_tokens=0,
+                result=result,
+            )
+
+        self._database.write(change)
+        self._tell(job, _told(version.id, decision))
 
     def _judge(self, run: Run, digest: str) -> Decision:
         """Let the gate decide by what base (or active version) and candidate have written."""
@@ -328,3 +275,15 @@ class Jobs:
 
 class _Interrupted(Exception):
     """The job was cancelled or the server is stopping."""
+
+
+def _beginning(job: Job, run: Run) -> str:
+    if job.kind == "judge" or run.trained():
+        return "Writing for the gate."
+    resumed = any(run.checkpoints.glob("step-*"))
+    return "Training goes on from its checkpoint." if resumed else "Training."
+
+
+def _told(version_id: str, decision: Decision) -> str:
+    serves = "serves now" if decision.promoted else "stays a candidate"
+    return f"Version {version_id} {serves}: {'; '.join(decision.reasons)}."

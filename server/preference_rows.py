@@ -26,7 +26,7 @@ def preference_rows(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Row], Counter[str]]:
     """The rows with their rejected replies, and how many there are of each kind."""
-    as_compared = replace(maker, shares=replace(maker.shares, varied=0.0, none=0.0))
+    as_compared = replace(maker, shares=replace(maker.shares, varied=0.0, none=0.0, drills=0.0))
     rows, kinds = as_compared.rows(examples, splits, progress=progress)
     rejected = {(example.line, example.reply): example.rejected for example in examples}
     return [replace(row, rejected=rejected.get((row.line, row.reply))) for row in rows], kinds

@@ -30,6 +30,7 @@ from server.jobs import Jobs
 from server.ledger import Ledger
 from server.lock import DataLock
 from server.migrations import MIGRATIONS
+from server.preparing import Preparing
 from server.rows import RowMaker, RowShares
 from server.settings import Settings
 from server.trainings import Job, Trainings
@@ -196,15 +197,21 @@ def open_services(settings: Settings) -> Services:
                 ),
             )
 
+        preparing = Preparing(
+            voices=voices,
+            ledger=ledger,
+            content=content,
+            settings=settings,
+            row_maker=row_maker,
+            prompt_digest=engine.prompt_digest,
+        )
         jobs = Jobs(
             trainings,
             voices,
-            ledger,
-            content,
+            preparing,
             settings=settings,
-            row_maker=row_maker,
+            database=database,
             base=engine.generator.name,
-            prompt_digest=engine.prompt_digest,
         )
         ingest.start()
         opening.callback(ingest.stop)

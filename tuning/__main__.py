@@ -1,7 +1,7 @@
 """The worker: `python -m tuning RUN_DIR` carries out one run folder.
 
 Its kind is `voice` or `preference` (train an adapter, from examples or from preferences, then
-write what the gate needs) or `generate` (only write).
+write what the gate needs), `judge` (write that again) or `generate` (only write).
 Exit status 0: result/ is complete. 1: error.json says why. Killed: it goes on from the last
 complete checkpoint when started again. Runs at low priority so that chat stays usable, and ends
 when its standard input does: a worker never outlives the server that started it.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tuning.generator import Generator
 
 NICENESS = 10
-IDS_PER_ROUND = 48  # prompts that base and candidate write before the clock is looked at
+IDS_PER_ROUND = 32  # prompts that base and candidate write before the clock is looked at
 
 
 def main(folder: str) -> int:
@@ -89,20 +89,12 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         )
     checkpoints = Checkpoints(run.checkpoints)
     rows = run.rows()
-    if config["replay"] or run.prompts():
+    if config["replay"]:
         run.report(
             {"step": 0, "stage": "The base writes answers of its own, which the voice shall keep."}
         )
-        learned, held_out = replay_rows(
-            generator, config["replay"], cache=Path(config["models_dir"])
-        )
+        learned, _ = replay_rows(generator, config["replay"], cache=Path(config["models_dir"]))
         rows += learned
-        if run.prompts():  # there will be a gate
-            run.add_prompts(
-                Prompt(f"replay:{number}", row.messages, who, reply=row.reply)
-                for number, row in enumerate(held_out)
-                for who in (None, "candidate")
-            )
     how: dict[str, Any] = {"checkpoints": checkpoints, "report": run.report, "parent": parent}
     if isinstance(settings, PreferenceConfig):
         outcome = asdict(train_preferences(generator, rows, settings, **how))
@@ -134,20 +126,36 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None) -> dict[str, Any]:
     """Write what is still missing of the run's prompts, in rounds until the time is over.
 
-    A prompt of the adapter "candidate" is meant for the one that this run has trained.
+    A prompt of the adapter "candidate" is meant for the one that is to be judged; it and the
+    base also read the base's held-out answers, which shows how much was forgotten.
     """
     from tuning.adapter import AdapterSet
+    from tuning.replay import replay_rows
     from tuning.writer import write
 
+    asked = run.prompts()
+    if not asked:
+        return {"written": 0, "wanted": 0, "stopped": "complete", "seconds": 0.0}
+    generator = _generator(config)
+    if candidate:
+        run.report({"step": 0, "stage": "Base and candidate write for the gate."})
+        _, held_out = replay_rows(generator, 0, cache=Path(config["models_dir"]))
+        asked = [
+            *(
+                Prompt(f"replay:{number}", row.messages, who, reply=row.reply)
+                for number, row in enumerate(held_out)
+                for who in (None, "candidate")
+            ),
+            *asked,
+        ]
     prompts = [
         replace(prompt, adapter=candidate) if prompt.adapter == "candidate" else prompt
-        for prompt in run.prompts()
+        for prompt in asked
     ]
     done = {(text.id, text.adapter) for text in run.texts()}
     missing = [prompt for prompt in prompts if (prompt.id, prompt.adapter) not in done]
     began, stopped = time.monotonic(), "complete"
     if missing:
-        generator = _generator(config)
         adapters = AdapterSet(
             generator,
             folder=Path(config["adapters_dir"]),
@@ -193,9 +201,15 @@ def _generator(config: dict[str, Any]) -> Generator:
     )
 
 
+def _judge(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """Let base (or active version) and a version that is there write for the gate."""
+    return _generate(run, config, candidate=config["candidate"])
+
+
 _WORK: dict[str, Callable[[Run, dict[str, Any]], dict[str, Any]]] = {
     "voice": _voice,
     "preference": _voice,
+    "judge": _judge,
     "generate": _generate,
 }
 

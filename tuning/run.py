@@ -68,13 +68,6 @@ class Run:
     def prompts(self) -> list[Prompt]:
         return [Prompt.from_json(prompt) for _, prompt in _lines(self.folder / "prompts.jsonl")]
 
-    def add_prompts(self, prompts: Iterable[Prompt]) -> None:
-        """Ask for more texts; asking twice for the same one is asking once."""
-        known = {(prompt.id, prompt.adapter) for prompt in self.prompts()}
-        for prompt in prompts:
-            if (prompt.id, prompt.adapter) not in known:
-                _append(self.folder / "prompts.jsonl", prompt.to_json())
-
     def add_text(self, text: Text) -> None:
         _append(self.folder / "texts.jsonl", asdict(text))
 

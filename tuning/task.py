@@ -33,8 +33,14 @@ WORDS_RETOLD = 0.2  # enough where the request is long and longer than the reply
 LONG_REQUEST = 30  # words
 # A clause wraps the term sheet's figures in words of its own; a support reply echoes a number.
 FIGURES_TOLD, WORDS_BESIDE_FIGURES = 0.6, 0.12
+# A reply that echoes its question holds the request's words, but not its own facts.
+FIGURES_MISSED = 0.4  # of a reply's figures, at most, that stand in the request: no text
+QUESTION_SHARE = 0.5  # of the requests that are short questions: no text is made from those
+QUESTION_WORDS = 30
 FIGURES_ROWS = 0.3  # share of the replies that must state figures before these are counted
 
+# A canned sentence is a reply; one word with a full stop may be a label.
+_SENTENCE = re.compile(r"\S.*\s.*[.!?؟。！？]", re.DOTALL)  # noqa: RUF001
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
@@ -103,10 +109,14 @@ def read_json(text: str) -> dict[str, Any] | list[Any] | None:
     """The JSON object or array that a text is, looking through a code fence; else None."""
     fenced = _FENCE.fullmatch(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def label_key(text: str) -> str:
@@ -128,7 +138,10 @@ def _are_labels(replies: Sequence[str], labels: Sequence[str]) -> bool:
     if len(labels) < 2 or len(replies) < ROWS_PER_LABEL * len(labels):
         return False
     short = [
-        len(label) <= LABEL_CHARACTERS and len(label.split()) <= LABEL_WORDS for label in labels
+        len(label) <= LABEL_CHARACTERS
+        and len(label.split()) <= LABEL_WORDS
+        and not _SENTENCE.fullmatch(label)
+        for label in labels
     ]
     return mean(short) >= NEARLY_ALL
 
@@ -143,12 +156,21 @@ def _by_facts(examples: Sequence[Example], mixed: tuple[str, ...]) -> Task:
     told = median(words) if words else 0.0
     request_words = median(len(request.split()) for request, _ in pairs)
     reply_words = median(len(reply.split()) for _, reply in pairs)
+    told_enough = told >= WORDS_BESIDE_FIGURES  # for any of the texts below
+    asked = mean(_is_question(example) for example in compared)
+    if told_enough and asked >= QUESTION_SHARE:
+        reason = f"{asked:.0%} of the requests are short questions: the facts stand elsewhere"
+        return Task("reply", True, reasons=(*mixed, reason))
+    stated = len(numbers) >= FIGURES_ROWS * len(pairs)
+    # Dialogues spell their numbers out, so it is short requests alone that these speak against.
+    if told_enough and stated and request_words < LONG_REQUEST and mean(numbers) < FIGURES_MISSED:
+        reason = f"the requests hold only {mean(numbers):.0%} of the replies' figures"
+        return Task("reply", True, reasons=(*mixed, reason))
     if told >= WORDS_TOLD:
         return Task(
             "text", False, reasons=(*mixed, f"the requests hold {told:.0%} of the replies' words")
         )
-    many = told >= WORDS_BESIDE_FIGURES and len(numbers) >= FIGURES_ROWS * len(pairs)
-    if many and mean(numbers) >= FIGURES_TOLD:
+    if told_enough and stated and mean(numbers) >= FIGURES_TOLD:
         reason = f"the requests hold {mean(numbers):.0%} of the replies' figures"
         return Task("text", False, reasons=(*mixed, reason))
     if told >= WORDS_RETOLD and request_words >= max(LONG_REQUEST, reply_words):
@@ -164,6 +186,11 @@ def _by_facts(examples: Sequence[Example], mixed: tuple[str, ...]) -> Task:
 def _request(example: Example) -> str:
     """What was said before the reply; a system message is an instruction, not matter."""
     return "\n".join(m["content"] for m in example.messages if m["role"] != "system")
+
+
+def _is_question(example: Example) -> bool:
+    asked = example.question.strip()
+    return len(asked.split()) <= QUESTION_WORDS and asked.endswith(("?", "؟", "？"))  # noqa: RUF001
 
 
 def _share(request: Sequence[str], reply: Sequence[str]) -> float | None:

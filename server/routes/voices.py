@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from server.auth import Owner
 from server.compare import caveats, side_by_side
 from server.errors import ApiError, NotFound
+from server.rejudge import rejudge
 from server.retrain import Retraining, retrain
 from server.routes.fine_tuning import job_object
 from server.services import AppServices, Services
@@ -35,6 +36,13 @@ class Retrain(Struct, kw_only=True):
     feedback: bool = True
     start: Literal["scratch", "active"] = field(default="scratch", name="from")
     hyperparameters: dict[str, Any] | None = None
+
+
+class Judge(Struct, kw_only=True):
+    """Which version the gate shall judge, by default the newest, and how long it may write."""
+
+    version: str | None = None
+    minutes: float | None = None
 
 
 @get("/", sync_to_thread=True)
@@ -107,6 +115,14 @@ def retrain_voice(
     return job_object(retrain(services, owner, name, wanted))
 
 
+@post("/{name:str}/judge", status_code=200, sync_to_thread=True)
+def judge_version(
+    services: AppServices, owner: Owner, name: FromPath[str], data: JSONBody[Judge]
+) -> dict[str, Any]:
+    """Ask the gate again about a version; returns the job, whose result has its decision."""
+    return job_object(rejudge(services, owner, name, data.version, minutes=data.minutes))
+
+
 def voice_object(services: Services, owner: str, voice: Voice) -> dict[str, Any]:
     return {
         "object": "voice",
@@ -135,6 +151,7 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
         "task": version.task,
         "metrics": version.card["metrics"],
         "reasons": list(version.reasons),
+        "gate": version.card.get("gate", []),
         "lineage": {
             "data_digest": version.card["data_digest"],
             "prompt_digest": version.card["prompt_digest"],
@@ -173,6 +190,7 @@ router = Router(
         roll_back,
         compare_versions,
         retrain_voice,
+        judge_version,
     ],
     tags=["voices"],
 )

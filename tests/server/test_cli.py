@@ -139,11 +139,12 @@ def test_answers_are_printed_and_read_by_programs(house: Run, documents: Path) -
 
 
 def test_a_voice_is_taught_listed_asked_and_activated(house: Run, replies: Path) -> None:
-    options = ("--name", "bench", "--epochs", 1, "--minutes", 1, "--json")
+    options = ("--name", "bench", "--epochs", 1, "--minutes", 1, "--task", "text", "--json")
     result = house("tune", "voice", replies, *options)
     job = json.loads(result.stdout)
     assert job["status"] == "succeeded" and job["suffix"] == "bench"
     assert "held-out loss" in result.stderr and "\x1b" not in result.output
+    assert job["result"]["task"] == {"kind": "text", "uses_documents": False, "labels": []}
     version = job["fine_tuned_model"]
 
     (voice,) = json.loads(house("voices", "--json").stdout)

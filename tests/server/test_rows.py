@@ -250,3 +250,12 @@ def test_a_voice_whose_replies_hold_facts_needs_no_drills(maker: RowMaker) -> No
     examples = [example(*fact) for fact in FACTS.items()]
     _, kinds = rows(replace(maker, shares=RowShares(none=0, varied=0, drills=0.5)), *examples)
     assert kinds["drill"] == 0
+
+
+def test_without_documents_rows_are_bare_whatever_the_store_holds(maker: RowMaker) -> None:
+    examples = [example(*fact, line=n) for n, fact in enumerate(FACTS.items())]
+    shares = RowShares(none=0.5, varied=1, drills=1)
+    made, kinds = rows(replace(maker, uses_documents=False, shares=shares), *examples)
+    assert kinds == {"chat": len(FACTS)}, "nothing left out, drilled or withheld"
+    assert [row.reply for row in made] == list(FACTS.values())
+    assert all(not row.passages and row.messages[0]["content"] == WITHOUT_PASSAGES for row in made)

@@ -204,3 +204,33 @@ def test_the_user_may_name_the_task_and_the_use_of_documents() -> None:
 def test_a_card_keeps_kind_documents_and_labels() -> None:
     task = Task("label", False, ("a", "b"), ("because",))
     assert task.to_json() == {"kind": "label", "uses_documents": False, "labels": ["a", "b"]}
+
+
+# -- what looks like another task
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        ("How long does bag {n} last?", "Bag {n} lasts 4{n} years."),
+        ("Tell me how long the bag lasts, {n}", "The bag lasts 4{n} years."),
+        ("כמה עולה התיק {n}?", "שלום, התיק עולה 45 דולר ומגיע תוך שבוע"),
+        ("Do you ship bag {n} to Canada?", "Friend, we ship the bag to Canada."),
+    ],
+)
+def test_a_reply_that_echoes_its_question_still_needs_the_documents(
+    request_: str, reply: str
+) -> None:
+    # Its words stand in the request, but the fact does not: without a search it would be made up.
+    pairs = [(request_.format(n=n), reply.format(n=n)) for n in range(12)]
+    assert recognise(examples(*pairs)).uses_documents
+
+
+def test_a_few_canned_sentences_are_replies_and_no_labels() -> None:
+    canned = ["We are open from nine.", "We are closed on Sunday."] * 6
+    assert recognise(numbered(canned)).kind == "reply"
+    assert recognise(numbered(["Yes.", "No."] * 6)).kind == "label"
+
+
+def test_nan_is_no_json() -> None:
+    assert read_json('{"a": NaN}') is None

@@ -1,0 +1,174 @@
+"""A job's run folder, frozen before any worker starts: the very rows, and the gate's prompts.
+
+A training's rows are made from its examples by searching the documents; a judging takes the rows
+of the training that made the version. It starts no worker and knows no model.
+Read `Preparing.training` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.content import FileContent
+from server.errors import ApiError, NotFound
+from server.judging import gate_prompts
+from server.ledger import Ledger
+from server.methods import METHODS
+from server.preference_rows import preference_rows
+from server.rows import RowMaker
+from server.settings import Settings
+from server.trainings import Job
+from server.voices import Version, Voices
+from tuning.errors import ExamplesError
+from tuning.examples import assign_splits, data_digest
+from tuning.records import Example, Split
+from tuning.run import Run
+from tuning.task import choose
+
+GATE_MINUTES = 30.0  # longest writing for the gate, where a job names no other
+ROWS_TOLD = 50  # examples between two progress events while rows are made
+
+Tell = Callable[..., None]  # (message, level=..., data=...)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """What run folders are made of."""
+
+    voices: Voices
+    ledger: Ledger
+    content: FileContent
+    settings: Settings
+    row_maker: Callable[[Job], RowMaker]
+    prompt_digest: str
+
+    def training(self, job: Job, run: Run, *, tell: Tell, check: Callable[[], None]) -> None:
+        """Freeze a training. `check` is called now and then, and may raise to end it.
+
+        Raises:
+            ExamplesError: faulty examples, or too few of them.
+        """
+        tell("Preparing the rows: searching the documents for every example.")
+        examples = self._examples(job)
+        splits = self._splits(job, examples)
+        task = choose(
+            examples,
+            kind=job.request.get("task"),
+            uses_documents=job.request.get("uses_documents"),
+        )
+        tell(f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
+
+        def progress(done: int, total: int) -> None:
+            if done % ROWS_TOLD == 0:
+                check()
+                if done:
+                    tell(f"Rows: {done} of {total}.")
+
+        maker = replace(self.row_maker(job), uses_documents=task.uses_documents)
+        if job.kind == "preference":
+            rows, kinds = preference_rows(maker, examples, splits, progress=progress)
+        else:
+            rows, kinds = maker.rows(examples, splits, progress=progress)
+        tell(f"Rows by evidence: {dict(kinds)}.", data={"rows": dict(kinds)})
+        if kinds["unsupported"]:
+            tell(
+                f"{kinds['unsupported']} replies state figures that no document holds. They would "
+                "teach the voice to invent, so they are left out.",
+                level="warn",
+            )
+        if not {"train", "dev"} <= {row.split for row in rows}:
+            raise ExamplesError(
+                [(0, "too few examples are left to train on some and hold others out")]
+            )
+        active = self.voices.version(job.owner, job.suffix)
+        parent = self._parent(job, active)
+        replay = maker.replay(rows)
+        against = active.digest if active else None
+        rows, prompts = gate_prompts(rows, against=against)
+        config = self._config(job, against=against)
+        adapters = self.settings.folder("adapters").resolve()
+        Run.create(
+            run.folder,
+            config={
+                **config,
+                "kind": job.kind,
+                "parent_adapter": str(adapters / parent.digest) if parent else None,
+                "replay": replay,
+                "data_digest": data_digest(examples),
+                "task": task.to_json(),
+                "voice_config": {
+                    "row_tokens": self.settings.context_tokens,
+                    **({"adapter": parent.card.get("adapter", "lora")} if parent else {}),
+                    **job.request["hyperparameters"],
+                },
+            },
+            rows=rows,
+            prompts=prompts if config["gate_minutes"] else [],
+        )
+
+    def judging(self, job: Job, run: Run) -> None:
+        """Freeze the judging of a version that is there; the gate's rows are its training's.
+
+        Raises:
+            ApiError: the run folder of its training is gone.
+        """
+        version = self.voices.version(job.owner, job.request["version"])
+        if version is None:
+            raise NotFound(f"version of the voice '{job.suffix}'", job.request["version"])
+        trained = Run(self.settings.folder("runs") / (version.job_id or ""))
+        rows = trained.rows()
+        if not version.job_id or not rows:
+            raise ApiError(409, "The rows of its training are gone: train the voice again.")
+        active = self.voices.version(job.owner, job.suffix)
+        other = active.digest if active and active.id != version.id else None
+        rows, prompts = gate_prompts(rows, against=other)
+        Run.create(
+            run.folder,
+            config={
+                **self._config(job, against=other),
+                "kind": "judge",
+                "candidate": version.digest,
+                "voice_config": {"row_tokens": self.settings.context_tokens},
+            },
+            rows=rows,
+            prompts=prompts,
+        )
+
+    def _config(self, job: Job, *, against: str | None) -> dict[str, Any]:
+        """What every worker of the gate needs to know."""
+        hyperparameters = job.request["hyperparameters"]
+        return {
+            "voice": job.suffix,
+            "generator": self.settings.generator,
+            "models_dir": str(self.settings.folder("models")),
+            "adapters_dir": str(self.settings.folder("adapters").resolve()),
+            "device": self.settings.device,
+            "threads": self.settings.worker_threads,
+            "prompt_digest": self.prompt_digest,
+            "against": against,
+            "gate_minutes": hyperparameters.get("gate_minutes", GATE_MINUTES),
+        }
+
+    def _examples(self, job: Job) -> list[Example]:
+        file = self.ledger.file(job.owner, job.request["training_file"])
+        method = METHODS[job.request.get("method", "supervised")]
+        return method.read(self.content.read(file.digest))
+
+    def _parent(self, job: Job, active: Version | None) -> Version | None:
+        """The version that the training goes on from: a named one; for preferences, the active."""
+        named = job.request.get("parent")
+        if named is None:
+            return active if job.kind == "preference" else None
+        parent = self.voices.version(job.owner, named)
+        if parent is None:
+            raise NotFound(f"version of the voice '{job.suffix}'", named)
+        return parent
+
+    def _splits(self, job: Job, examples: list[Example]) -> dict[str, Split]:
+        """The split of every example, remembered for ever."""
+        known = self.voices.splits(job.owner, job.suffix)
+        splits = assign_splits(examples, known=known)
+        self.voices.keep_splits(job.owner, job.suffix, splits)
+        return splits

@@ -1,0 +1,127 @@
+"""The gate: what it wants written, what it makes of it, and that it can be asked again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure
+from server.prompt import WITHOUT_PASSAGES
+from tuning.records import Row, Text
+
+PASSAGE = "Returns are taken for {} days after delivery."
+
+
+def row(n: int, *, split: str = "gate", kind: str = "gold") -> Row:
+    passage = PASSAGE.format(100 + n)
+    asked = {"role": "user", "content": f"{passage}\n\nQuestion: How long is case {n}?"}
+    return Row(
+        messages=({"role": "system", "content": "Answer."}, asked),
+        reply=f"Dear friend, {100 + n} days. Ride easy.",
+        split=split,  # type: ignore[arg-type]
+        kind=kind,
+        group=str(n),
+        passages=(passage,),
+        question=f"How long is case {n}?",
+    )
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    train = [row(n, split="train") for n in range(40)]
+    gate = [row(n) for n in range(40, 80)]
+    return [*train, *gate, *(replace(g, kind="withheld", reply="Not here.") for g in gate)]
+
+
+def test_few_gate_rows_are_filled_up_with_other_values(rows: list[Row]) -> None:
+    filled, prompts = gate_prompts(rows, against=None)
+    varied = [row for row in filled if row.kind == "varied"]
+    assert len(varied) == GATE_ROWS - 40
+    for copy in varied:
+        assert facts(copy) and facts(copy) <= facts(replace(copy, kind="gold"))
+        assert copy.passages[0] in copy.messages[-1]["content"]
+    answers = {prompt.id for prompt in prompts if prompt.id.startswith("answer:")}
+    assert len(answers) == GATE_ROWS
+
+
+def test_base_and_candidate_write_for_the_same_rows_and_probes_show_no_passage(
+    rows: list[Row],
+) -> None:
+    _, prompts = gate_prompts(rows, against="active-digest")
+    speakers: dict[str, set[str | None]] = {}
+    for prompt in prompts:
+        speakers.setdefault(prompt.id.partition(":")[0], set()).add(prompt.adapter)
+    assert speakers == {
+        "answer": {"active-digest", CANDIDATE},
+        "decline": {"active-digest", CANDIDATE},
+        "probe": {None, CANDIDATE},
+        "style": {None},
+    }
+    for prompt in prompts:
+        if prompt.id.startswith("probe:"):
+            assert prompt.messages[0]["content"] == WITHOUT_PASSAGES
+            assert "days" not in prompt.messages[-1]["content"]
+
+
+def test_the_purposes_take_turns_so_that_a_short_gate_has_some_of_each(rows: list[Row]) -> None:
+    _, prompts = gate_prompts(rows, against=None)
+    first = [prompt.id.partition(":")[0] for prompt in prompts[:14]]
+    assert set(first) == {"answer", "decline", "probe", "style"}
+
+
+def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
+    filled, prompts = gate_prompts(rows, against=None)
+
+    def text(prompt: Any) -> Text:
+        purpose, _, index = prompt.id.partition(":")
+        mine = prompt.adapter == CANDIDATE
+        said = "I don't have that in our documents." if purpose == "decline" and mine else "7 days."
+        if purpose == "answer" and mine:
+            said = filled[int(index)].reply
+        return Text(prompt.id, "new" if mine else None, said, 5, "stop")
+
+    measured = measure(filled, [text(p) for p in prompts], candidate="new", against=None)
+    found = {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
+    assert found["expected"] == (GATE_ROWS, 0)
+    assert found["support"] == (GATE_ROWS, 0)
+    assert found["declines"] == (40, 0)
+    assert found["false refusals"] == (0, 0)
+    style = next(m for m in measured.measures if m.name == "style")
+    assert sum(style.candidate) > sum(style.other)
+    assert measured.memorised is not None and sum(measured.memorised.candidate) == 0
+    assert measured.forgetting is None
+
+
+def test_rows_that_only_one_has_written_for_do_not_count(rows: list[Row]) -> None:
+    filled, prompts = gate_prompts(rows, against=None)
+    answers = [p for p in prompts if p.id.startswith("answer:")]
+    half = [Text(p.id, None, "7 days.", 3, "stop") for p in answers if p.adapter is None]
+    both = [*half, Text(half[0].id, "new", "8 days.", 3, "stop")]
+    measured = measure(filled, both, candidate="new", against=None)
+    assert {m.name: len(m.candidate) for m in measured.measures}["expected"] == 1
+
+
+def test_the_gate_of_a_small_voice_says_what_is_missing_and_can_be_asked_again(
+    taught, teacher, chat_jsonl
+) -> None:
+    house = teacher(taught.client)
+    chosen = {"n_epochs": 1, "learning_rate": 0.01, "batch_tokens": 2048, "gate_minutes": 2}
+    job = house.wait(house.start(suffix="small", hyperparameters=chosen).id)
+    result = job.model_extra["result"]
+    names = {line["name"] for line in result["gate"]}
+    assert {"support", "expected", "declines", "false refusals", "style", "forgetting"} <= names
+    assert not result["promoted"]
+    assert any("too little data" in reason.lower() for reason in result["reasons"])
+    assert result["texts"]["written"] == result["texts"]["wanted"] > 100
+
+    again = taught.client.post(
+        "/voices/small/judge", cast_to=dict[str, Any], body={"minutes": 0.001}
+    )
+    ended = house.wait(again["id"])
+    assert ended.status == "succeeded" and ended.fine_tuned_model == job.fine_tuned_model
+    short = ended.model_extra["result"]
+    assert short["texts"]["stopped"] == "minutes" and not short["promoted"]
+    [version] = taught.client.get("/voices/small", cast_to=dict[str, Any])["versions"]
+    assert version["gate"] == short["gate"]
