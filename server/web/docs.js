@@ -40,9 +40,24 @@ function sketch(schema, api, depth = 0) {
   return [].concat(found.type || "any").join(" | ");
 }
 
+// A sketch as text: types stand bare, only constants are in quotation marks.
+function written(shape, indent = "") {
+  const deeper = indent + "  ";
+  if (Array.isArray(shape)) return `[${written(shape[0], indent)}]`;
+  if (typeof shape !== "object" || shape === null) return String(shape);
+  const lines = Object.entries(shape).map(([name, value]) => `${deeper}${name}: ${written(value, deeper)}`);
+  return lines.length ? `{\n${lines.join(",\n")}\n${indent}}` : "{}";
+}
+
+// Words with `code` in them.
+function prose(text) {
+  const parts = text.split("`").map((part, at) => at % 2 ? element("code", { textContent: part }) : part);
+  return element("span", { className: "what" }, ...parts);
+}
+
 function block(title, schema, api) {
   if (!schema) return null;
-  const text = JSON.stringify(sketch(schema, api), null, 2);
+  const text = written(sketch(schema, api));
   return element("div", {}, element("h4", { textContent: title }), element("pre", { textContent: text }));
 }
 
@@ -51,7 +66,7 @@ function parameters(operation, api) {
     element("tr", {},
       element("td", {}, element("code", { textContent: parameter.name })),
       element("td", { textContent: parameter.in }),
-      element("td", { textContent: JSON.stringify(sketch(parameter.schema, api)) })));
+      element("td", { textContent: written(sketch(parameter.schema, api)) })));
   return rows.length ? element("table", {}, ...rows) : null;
 }
 
@@ -62,7 +77,7 @@ function draw(path, method, operation, api) {
     element("summary", {},
       element("span", { className: "method", textContent: method.toUpperCase() }),
       element("code", { textContent: path }), " ",
-      element("span", { className: "what", textContent: operation.description || operation.summary || "" })),
+      prose(operation.description || operation.summary || "")),
     parameters(operation, api),
     block("Body", body?.schema, api),
     block("Answer", answer?.schema, api));
