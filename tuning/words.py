@@ -11,9 +11,9 @@ import re
 
 _STEM = 5
 # Thai to Khmer, kana, Chinese characters and Hangul: no spaces, or very short words between them.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_PIECE = re.compile(rf"[{UNSPACED}]+|[^\W\d_{UNSPACED}]+")
-_UNSPACED_START = re.compile(f"[{UNSPACED}]")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_PIECE = re.compile(rf"[{_UNSPACED}]+|[^\W\d_{_UNSPACED}]+")
+_UNSPACED_START = re.compile(f"[{_UNSPACED}]")
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
