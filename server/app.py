@@ -24,6 +24,7 @@ from server.docs import DocsPage
 from server.ids import new_id
 from server.routes import (
     chat,
+    data,
     embeddings,
     files,
     fine_tuning,
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Litestar:
             chat.router,
             fine_tuning.router,
             voices.router,
+            data.router,
         ],
     )
     return Litestar(

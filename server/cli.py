@@ -1,4 +1,5 @@
-"""The command line: serve, ingest, ask, search, tune, voices, jobs, doctor, demo.
+"""The command line: serve, ingest, ask, search, tune, voices, jobs, data, doctor,
+demo.
 
 Every command but `serve` and `doctor` talks HTTP through `client.connect`. Nothing heavy is
 imported before a command runs. `--json` prints one JSON value on standard output; progress and
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from server.cli_data import data
 from server.cli_training import jobs, tune, voices
 from server.command import Context, as_json, err, fail, keep_quiet, out, store_option, told
 from server.errors import ServerError
@@ -199,5 +201,5 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
     run(context.settings, minutes=minutes, keep=keep)
 
 
-for group in (tune, voices, jobs):
+for group in (tune, voices, jobs, data):
     main.add_command(group)

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from retrieval.errors import HousewordRetrievalError
+from server import data_check
 from server.content import FileContent
 from server.errors import ServerError
 from server.ids import new_id
@@ -141,14 +142,28 @@ class Jobs:
         )
         self._tell(job, f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
 
-        def progress(done: int, total: int) -> None:
+        def watch(done: int, total: int) -> None:
             if self._stopping.is_set() or (done % ROWS_TOLD == 0 and self._ended(job)):
                 raise _Interrupted
+
+        def progress(done: int, total: int) -> None:
+            watch(done, total)
             if done and done % ROWS_TOLD == 0:
                 self._tell(job, f"Rows: {done} of {total}.")
 
         maker = replace(self._row_maker(job), uses_documents=task.uses_documents)
         try:
+            checked = data_check.check(
+                examples,
+                splits,
+                kind=task.kind,
+                library=maker.library,
+                stores=maker.stores if task.uses_documents else [],
+                drop=job.request.get("drop", []),
+                progress=watch,
+            )
+            self._trainings.tell(job, checked.events(now=int(self._clock())))
+            examples = checked.examples
             rows, kinds = maker.rows(examples, splits, progress=progress)
         except _Interrupted:
             return False
@@ -192,6 +207,7 @@ class Jobs:
             },
             rows=rows,
             prompts=prompts if gate_minutes else [],
+            data_report=checked.to_json(),
         )
         return self._trainings.move(job, "queued", now=int(self._clock()))
 
@@ -260,6 +276,7 @@ class Jobs:
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
             "gate": list(decision.table),
+            "report": data_check.summary(run.data_report()),
         }
 
         def change(connection: Any) -> None:
@@ -286,9 +303,7 @@ class Jobs:
         config = run.config()
         if not config["gate_minutes"]:
             return Decision(False, ("not judged, as gate_minutes is 0",))
-        measured = measure(
-            run.rows(), run.texts(), candidate=digest, against=config["against"]
-        )
+        measured = measure(run.rows(), run.texts(), candidate=digest, against=config["against"])
         return judge(measured, against="active" if config["against"] else "base")
 
     # -- small parts
