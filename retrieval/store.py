@@ -198,3 +198,11 @@ def _one_document(
 ) -> Document | None:
     row = connection.execute(f"SELECT {_DOCUMENT} FROM documents WHERE {where}", values).fetchone()
     return _document(row) if row else None
+
+
+def holds_documents(connection: Connection) -> bool:
+    """Whether any store holds a document; a database without a schema holds none."""
+    table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'documents'"
+    if connection.execute(table).fetchone() is None:
+        return False
+    return connection.execute("SELECT 1 FROM documents LIMIT 1").fetchone() is not None

@@ -24,6 +24,7 @@ from server.docs import DocsPage
 from server.ids import new_id
 from server.routes import (
     chat,
+    data,
     embeddings,
     evaluations,
     feedback,
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> Litestar:
             voices.router,
             evaluations.router,
             feedback.router,
+            data.router,
         ],
     )
     return Litestar(

@@ -1,5 +1,5 @@
-"""The command line: serve, ingest, ask, search, tune, voices, feedback, jobs, evaluate, doctor,
-demo.
+"""The command line: serve, ingest, ask, search, tune, voices, feedback, jobs, evaluate, data,
+doctor, demo.
 
 Every command but `serve` and `doctor` talks HTTP through `client.connect`. Nothing heavy is
 imported before a command runs. `--json` prints one JSON value on standard output; progress and
@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from server.cli_data import data
 from server.cli_evaluate import evaluate
 from server.cli_feedback import feedback
 from server.cli_training import jobs, tune, voices
@@ -207,5 +208,5 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
 
 for command in (retrain, judge_version, rollback, compare):
     voices.add_command(command)
-for command in (tune, voices, feedback, jobs, evaluate):
+for command in (tune, voices, feedback, jobs, evaluate, data):
     main.add_command(command)

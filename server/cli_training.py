@@ -9,6 +9,7 @@ import click
 from rich.table import Column, Table
 
 from server.command import Context, as_json, err, fail, out, store_option, told
+from tuning.findings import DROPPABLE
 from tuning.task import KINDS
 
 
@@ -28,6 +29,13 @@ def tune() -> None:
     default=None,
     help="Whether it answers from documents, if not recognised.",
 )
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="CODE",
+    type=click.Choice(DROPPABLE),
+    help="Leave out the pairs of a finding of `houseword data check`; may be repeated.",
+)
 @store_option
 @as_json
 @click.pass_obj
@@ -40,6 +48,7 @@ def tune_voice(
     epochs: int | None,
     task: str | None,
     documents: bool | None,
+    drop: tuple[str, ...],
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -56,6 +65,7 @@ def tune_voice(
             console=err,
             task=task,
             uses_documents=documents,
+            drop=drop,
         )
     if as_json:
         click.echo(json.dumps(job))

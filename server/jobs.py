@@ -21,6 +21,7 @@ from typing import Any
 
 from retrieval.database import Database
 from retrieval.errors import HousewordRetrievalError
+from server import data_check
 from server.errors import ServerError
 from server.ids import new_id
 from server.judging import measure
@@ -197,6 +198,7 @@ class Jobs:
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
             "gate": list(decision.table),
+            "report": data_check.summary(run.data_report()),
         }
 
         def change(connection: Any) -> None:

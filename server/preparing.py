@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server import data_check
 from server.content import FileContent
 from server.errors import ApiError, NotFound
 from server.judging import gate_prompts
@@ -60,13 +61,28 @@ class Preparing:
         )
         tell(f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
 
-        def progress(done: int, total: int) -> None:
+        def watch(done: int, total: int) -> None:
             if done % ROWS_TOLD == 0:
                 check()
-                if done:
-                    tell(f"Rows: {done} of {total}.")
+
+        def progress(done: int, total: int) -> None:
+            watch(done, total)
+            if done and done % ROWS_TOLD == 0:
+                tell(f"Rows: {done} of {total}.")
 
         maker = replace(self.row_maker(job), uses_documents=task.uses_documents)
+        checked = data_check.check(
+            examples,
+            splits,
+            kind=task.kind,
+            library=maker.library,
+            stores=maker.stores if task.uses_documents else [],
+            drop=job.request.get("drop", []),
+            progress=watch,
+        )
+        for event in checked.events(now=0):
+            tell(event.message, level=event.level, data=event.data)
+        examples = checked.examples
         if job.kind == "preference":
             rows, kinds = preference_rows(maker, examples, splits, progress=progress)
         else:
@@ -106,6 +122,7 @@ class Preparing:
             },
             rows=rows,
             prompts=prompts if config["gate_minutes"] else [],
+            data_report=checked.to_json(),
         )
 
     def judging(self, job: Job, run: Run) -> None:

@@ -7,6 +7,7 @@ this very process. Knows no training.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ def teach(
     console: Console,
     task: str | None = None,
     uses_documents: bool | None = None,
+    drop: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Upload the examples, start the job and follow it to its end; returns the job.
 
-    `task` and `uses_documents` are recognised from the examples where they are None.
+    `task` and `uses_documents` are recognised from the examples where they are None; `drop` names
+    the findings of the data report whose pairs are left out.
     """
     uploaded = client.upload(file, purpose="fine-tune")
     job = client.post(
@@ -45,6 +48,7 @@ def teach(
             "metadata": {"vector_store_id": store_id},
             "task": task,
             "uses_documents": uses_documents,
+            "drop": list(drop),
         },
     )
     return follow_to_end(client, job, console=console)

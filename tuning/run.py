@@ -3,6 +3,7 @@
     config.json      what to do                      written by the server
     examples.jsonl   the very rows                   written by the server
     prompts.jsonl    the texts that are wanted       written by the server
+    report.json      what was found in the data      written by the server
     metrics.jsonl    one JSON object a line, `step`  written by the worker, flushed at once
     checkpoint/      to resume from                  written by the worker
     texts.jsonl      the texts, one a line           written by the worker, flushed at once
@@ -42,12 +43,15 @@ class Run:
         config: dict[str, Any],
         rows: Iterable[Row] = (),
         prompts: Iterable[Prompt] = (),
+        data_report: dict[str, Any] | None = None,
     ) -> Run:
         """Write a new run; it exists once config.json does, which is written last."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _write_lines(folder / "examples.jsonl", (row.to_json() for row in rows))
         _write_lines(folder / "prompts.jsonl", (prompt.to_json() for prompt in prompts))
+        if data_report is not None:
+            _write(folder / "report.json", data_report)
         _write(folder / "config.json", config)
         return cls(folder)
 
@@ -61,6 +65,10 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder} is not a run folder: {error}") from error
         return value
+
+    def data_report(self) -> dict[str, Any] | None:
+        """What was found in the examples; None where nobody looked."""
+        return _read(self.folder / "report.json")
 
     def rows(self) -> list[Row]:
         return [Row.from_json(row) for _, row in _lines(self.folder / "examples.jsonl")]

@@ -26,6 +26,7 @@ from server.services import AppServices, Services
 from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
 from tuning.errors import ExamplesError
+from tuning.findings import check_codes
 from tuning.records import AdapterKind
 from tuning.task import KINDS
 
@@ -62,6 +63,7 @@ class JobCreate(Struct, kw_only=True):
     validation_file: str | None = None
     task: str | None = None  # ours: reply, text, label or json; recognised where left out
     uses_documents: bool | None = None  # ours, the same
+    drop: list[str] | None = None  # ours: findings of the data report whose rows are left out
 
 
 @post("/", status_code=200, sync_to_thread=True)
@@ -173,6 +175,10 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         raise _refused("validation_file", "A validation file of your own is not supported yet.")
     if data.task is not None and data.task not in KINDS:
         raise _refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
+    try:
+        check_codes(data.drop or [])
+    except ValueError as error:
+        raise _refused("drop", str(error)) from None
     name = data.suffix or "house"
     if not NAME.fullmatch(name):
         raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
@@ -202,6 +208,7 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         "hyperparameters": _hyperparameters(data, method, asked),
         "task": data.task,
         "uses_documents": data.uses_documents,
+        "drop": sorted(set(data.drop or [])),
     }
 
 

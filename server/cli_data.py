@@ -1,0 +1,111 @@
+"""The commands of training data: data check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.command import Context, as_json, out, store_option, told
+from tuning.task import KINDS
+
+
+@click.group()
+def data() -> None:
+    """Look at training data before you train."""
+
+
+@data.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--task", type=click.Choice(KINDS), help="What the voice does, if not recognised.")
+@click.option(
+    "--documents/--no-documents",
+    default=True,
+    help="Whether to look for replies that the documents contradict, where there are some.",
+)
+@store_option
+@as_json
+@click.pass_obj
+@told
+def check(
+    context: Context,
+    file: Path,
+    task: str | None,
+    documents: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Report duplicates, leakage, placeholders, secrets and other faults of chat JSONL."""
+    if store or (documents and _has_documents(context)):
+        report = _checked_by_server(context, file, task=task, store=store)
+    else:
+        from tuning.report import check as check_alone
+
+        report = check_alone(file.read_bytes(), kind=task)[0].to_json()
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _print(report, file)
+    if report["errors"]:
+        sys.exit(1)
+
+
+def _has_documents(context: Context) -> bool:
+    """Whether a server runs, which may hold some, or the data directory does."""
+    from server.lock import find_server
+
+    if context.url or find_server(context.settings.data_dir):
+        return True
+    path = context.settings.folder("houseword.db")
+    if not path.is_file():
+        return False
+    from retrieval.database import Database
+    from retrieval.store import holds_documents
+
+    database = Database(path)
+    try:
+        with database.read() as connection:
+            return holds_documents(connection)
+    finally:
+        database.close()
+
+
+def _checked_by_server(
+    context: Context, file: Path, *, task: str | None, store: str | None
+) -> dict[str, Any]:
+    with context.client() as client:
+        body = {"vector_store_id": client.store_id(store), "task": task}
+        uploaded = client.upload(file, purpose="fine-tune")
+        try:
+            report: dict[str, Any] = client.post(
+                "/v1/data/check", {**body, "file_id": uploaded["id"]}
+            )
+        finally:
+            client.delete(f"/v1/files/{uploaded['id']}")
+    return report
+
+
+def _print(report: dict[str, Any], file: Path) -> None:
+    for finding in report["findings"]:
+        colour = "red" if finding["severity"] == "error" else "yellow"
+        out.print(f"{finding['severity']}  {finding['code']}  {finding['count']}", style=colour)
+        out.print(f"    {finding['advice']}", markup=False)
+        for example in finding["examples"]:
+            lines = ", ".join(map(str, example["lines"]))
+            place = f"line {lines}: " if lines else ""
+            out.print(f"    {place}{example['excerpt']}", style="dim", markup=False)
+    if report["errors"]:
+        return
+    out.print(f"{report['pairs']} pairs. {report['expect']}", markup=False)
+    from tuning.findings import ALWAYS_DROPPED, DROPPABLE
+
+    codes = [finding["code"] for finding in report["findings"]]
+    droppable = [code for code in codes if code in DROPPABLE and code not in ALWAYS_DROPPED]
+    if droppable:
+        out.print(
+            f"To leave such pairs out: houseword tune voice {file} --drop {droppable[0]}",
+            markup=False,
+        )
