@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -249,16 +248,32 @@ def test_a_model_that_is_not_there_is_told_in_one_line(
         assert "no-such-model" in errors and "Traceback" not in output + errors
 
 
-def test_ctrl_c_leaves_the_job_on_a_server(server, replies: Path) -> None:
+def test_ctrl_c_leaves_the_job_on_a_server(server, teacher, replies: Path) -> None:
+    # A long job holds the queue, so that the user's own cannot end before the interrupt.
+    busy = teacher(server.client).start(suffix="busy", hyperparameters={"n_epochs": 50})
     env = {**os.environ, **environment(server.settings)}
     process = houseword(["tune", "voice", str(replies), "--name", "left", "--minutes", "1"], env)
-    job_id = interrupted_when_running(process, server.url)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and job_id in errors
+    output, errors = interrupted(process)
+    (job,) = [job for job in server.client.fine_tuning.jobs.list() if job.id != busy.id][:1]
+    assert process.returncode == 1 and f"houseword jobs show {job.id}" in errors
     assert "Traceback" not in output + errors
-    assert server.client.fine_tuning.jobs.retrieve(job_id).status != "cancelled"
-    server.client.fine_tuning.jobs.cancel(job_id)
-    assert job_id in CliRunner().invoke(main, ["jobs"], env=env).output
+    assert server.client.fine_tuning.jobs.retrieve(job.id).status == "validating_files"
+    server.client.fine_tuning.jobs.cancel(job.id)
+    server.client.fine_tuning.jobs.cancel(busy.id)
+    assert job.id in CliRunner().invoke(main, ["jobs"], env=env).output
+
+
+def test_ctrl_c_cancels_the_job_of_a_command_that_runs_by_itself(
+    tiny_settings: Settings, workers, tmp_path: Path, replies: Path
+) -> None:
+    env = {**environment(tiny_settings), "HOUSEWORD_DATA_DIR": str(tmp_path / "own")}
+    process = houseword(["tune", "voice", str(replies), "--name", "own"], {**os.environ, **env})
+    output, errors = interrupted(process, after="Training.")
+    assert process.returncode == 1 and "cancelled" in errors
+    assert "Traceback" not in output + errors
+    (job,) = json.loads(CliRunner().invoke(main, ["jobs", "--json"], env=env).stdout)
+    assert (job["suffix"], job["status"]) == ("own", "cancelled")
+    assert job["id"] in errors and not workers(job["id"])
 
 
 def houseword(arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
@@ -274,20 +289,29 @@ def houseword(arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str
     )
 
 
-def interrupted_when_running(process: subprocess.Popen[str], url: str) -> str:
-    """Interrupt the command once its job is known to the server; returns the job's id."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        jobs = httpx.get(f"{url}/v1/fine_tuning/jobs").json()["data"]
-        if jobs and jobs[0]["suffix"] == "left":
-            # Again if need be: Python drops an interrupt that comes within a finalizer.
-            while process.poll() is None and time.monotonic() < deadline:
-                process.send_signal(signal.SIGINT)
-                time.sleep(2)
-            return str(jobs[0]["id"])
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError(process.communicate())
+def interrupted(process: subprocess.Popen[str], *, after: str = "") -> tuple[str, str]:
+    """What the command says when it is interrupted as it follows its job.
+
+    It follows once it has named the job and then told `after`, if that is anything.
+    """
+    assert process.stderr
+    told = []
+    for wanted in ("job ftjob-", after):
+        while wanted and not any(wanted in line for line in told):
+            line = process.stderr.readline()
+            assert line, told
+            told.append(line)
+    # Again if need be: Python drops an interrupt that comes within a finalizer.
+    for _ in range(10):
+        time.sleep(0.5)  # for the most part, it sleeps between two questions
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    output, errors = process.communicate(timeout=30)
+    return output, "".join(told) + errors
 
 
 def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
@@ -296,7 +320,8 @@ def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
     healthy = json.loads(house("doctor", "--json").stdout)
     names = {finding["name"] for finding in healthy}
     assert {"python", "sqlite", "generator", "embedder", "device", "disk", "port"} <= names
-    missing = house("doctor", "--json", status=1, HOUSEWORD_EMBEDDER=str(tmp_path / "gone"))
-    (fault,) = [finding for finding in json.loads(missing.stdout) if not finding["ok"]]
-    assert fault["name"] == "embedder" and "HOUSEWORD_EMBEDDER" in fault["fix"]
-    assert "fix: " in house("doctor", status=1, HOUSEWORD_EMBEDDER=str(tmp_path / "gone")).stdout
+    assert all(finding["ok"] for finding in healthy)
+    gone = house("doctor", status=1, HOUSEWORD_EMBEDDER=str(tmp_path / "gone")).stdout
+    fault = gone[gone.index("MISS ") :].splitlines()
+    assert gone.count("MISS ") == 1 and fault[0].startswith("MISS embedder ")
+    assert fault[1].startswith("     fix: set HOUSEWORD_EMBEDDER")
