@@ -27,7 +27,7 @@ serve: $(READY)
 	$(BIN)/houseword serve
 
 test: $(READY)
-	$(BIN)/pytest -m 'not real' -n 2 --dist loadfile
+	$(BIN)/pytest -m 'not real' -n 2 --dist loadgroup
 	$(BIN)/pytest -m real
 
 lint: $(READY)

@@ -1,12 +1,12 @@
 """A document on its way into a store: drafts of its passages, and the transaction's part.
 
-It knows the rows but opens no transaction and no index: that is `library.py`.
+It knows the rows but writes in no transaction of its own and opens no index: that is `library.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import passages, store
-from retrieval.database import Connection
+from retrieval.database import Connection, Database
 from retrieval.errors import Conflict
 from retrieval.passages import embedded_text
 from retrieval.records import Added, Document, Passage, Text
+from retrieval.search import EmbedsTexts
 from retrieval.split import Span
 
 
@@ -74,6 +75,24 @@ class Kept:
     added: Added
     removed_ids: Sequence[int] = ()
     rows: Sequence[tuple[int, NDArray[np.float32]]] = ()
+
+
+def embed(
+    database: Database,
+    embedder: EmbedsTexts,
+    store_id: str,
+    drafts: Sequence[Draft],
+    *,
+    progress: Callable[[int, int], None],
+) -> list[Drafted]:
+    """Find each draft's vectors: the store's own where it has embedded the same before."""
+    digests = [draft.digest for draft in drafts]
+    with database.read() as connection:
+        known = passages.find_known_vectors(connection, store_id, embedder.fingerprint, digests)
+    new = {draft.digest: draft.embedded for draft in drafts if draft.digest not in known}
+    owners, vectors = embedder.embed_windows(list(new.values()), progress=progress)
+    known |= {digest: vectors[owners == index] for index, digest in enumerate(new)}
+    return [(draft, known[draft.digest]) for draft in drafts]
 
 
 def find_duplicate(connection: Connection, wanted: Document) -> Added | None:

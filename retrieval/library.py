@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retrieval import passages, store
 from retrieval.database import Connection, Database
-from retrieval.draft import Draft, Drafted, Kept, find_duplicate, keep
+from retrieval.draft import Draft, Drafted, Kept, embed, find_duplicate, keep
 from retrieval.errors import Cancelled, NotFound
 from retrieval.filter import Filter, checked_attributes
 from retrieval.generations import Generations
@@ -210,7 +210,13 @@ class Library:
         )
         drafts = [Draft.of(span, text, name=name) for span in spans]
         step("embedding", 0, len(drafts))
-        drafted = self._embed(store_id, drafts, lambda done, all: step("embedding", done, all))
+        drafted = embed(
+            self._database,
+            self._embedder,
+            store_id,
+            drafts,
+            progress=lambda done, all: step("embedding", done, all),
+        )
         step("indexing", 0, 1)
         return self._keep(document, text.text, drafted, also)
 
@@ -298,20 +304,7 @@ class Library:
         self._generations.save()
         self._parser.close()
 
-    # -- the parts of `add`
-
-    def _embed(
-        self, store_id: str, drafts: list[Draft], progress: Callable[[int, int], None]
-    ) -> list[Drafted]:
-        """Find each draft's vectors: the store's own where it has embedded the same before."""
-        with self._database.read() as connection:
-            known = passages.find_known_vectors(
-                connection, store_id, self._embedder.fingerprint, [draft.digest for draft in drafts]
-            )
-        new = {draft.digest: draft.embedded for draft in drafts if draft.digest not in known}
-        owners, vectors = self._embedder.embed_windows(list(new.values()), progress=progress)
-        known |= {digest: vectors[owners == index] for index, digest in enumerate(new)}
-        return [(draft, known[draft.digest]) for draft in drafts]
+    # -- the end of `add`
 
     def _keep(
         self, document: Document, text: str, drafted: list[Drafted], also: Also | None

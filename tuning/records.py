@@ -118,7 +118,7 @@ class VoiceConfig:
     row_tokens: int = 2048  # longer rows are refused before training
     evaluations_per_epoch: int = 2
     patience: int = 3  # evaluations without a better held-out loss before stopping
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = 60.0  # longest between two; each evaluation leaves one, too
     clip: float = 1.0  # gradient norm
     seed: int = 0
 

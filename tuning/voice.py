@@ -146,12 +146,13 @@ def train_voice(
         # One more step and the last evaluation must still fit into the time.
         ahead = progress.seconds / step + progress.evaluation_seconds
         out_of_time = progress.seconds + ahead >= limit
-        if step % evaluate_every == 0 or out_of_time or step == len(plan):
+        measured = step % evaluate_every == 0 or out_of_time or step == len(plan)
+        if measured:
             evaluate()
         if out_of_time or progress.worse >= config.patience:
             stopped = "minutes" if out_of_time else "patience"
             break
-        if clock() - saved >= config.checkpoint_seconds:
+        if measured or clock() - saved >= config.checkpoint_seconds:
             checkpoints.save(model, optimizer, progress)
             saved = clock()
 

@@ -43,13 +43,20 @@ def test_a_kill_during_training_loses_no_job_and_it_goes_on(
     with start_real(tmp_path / "state") as server:
         file = server.client.files.create(file=("trade.jsonl", lines), purpose="fine-tune")
         job = server.client.fine_tuning.jobs.create(
-            model=BASE, training_file=file.id, suffix="trade", extra_body={"max_minutes": 0.3}
+            model=BASE,
+            training_file=file.id,
+            suffix="trade",
+            hyperparameters={"gate_minutes": 0},
+            extra_body={"max_minutes": 0.5},
         )
         waiting = server.client.fine_tuning.jobs.create(
             model=BASE, training_file=file.id, suffix="next"
         )
-        while not _losses(server, job.id):
+        checkpoints = tmp_path / "state" / "runs" / job.id / "checkpoint"
+        while not any(checkpoints.glob("step-*")):
+            assert server.client.fine_tuning.jobs.retrieve(job.id).status != "failed"
             time.sleep(0.2)
+        learned = _losses(server, job.id)
         (worker,) = [c for c in server.process.children() if "tuning" in c.cmdline()]
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
@@ -61,7 +68,9 @@ def test_a_kill_during_training_loses_no_job_and_it_goes_on(
         jobs.cancel(waiting.id)
         ended = server.wait_for(job.id)
         assert ended.status == "succeeded", ended.error
-        assert len(_losses(server, job.id)) > 1
+        assert len(_losses(server, job.id)) > len(learned)
+        events = [event.message for event in jobs.list_events(job.id, limit=100)]
+        assert "Training goes on from its checkpoint." in events
         answer = server.client.chat.completions.create(
             model=str(ended.fine_tuned_model),
             messages=[{"role": "user", "content": "Good morning!"}],

@@ -100,6 +100,17 @@ def workers(job_id: str) -> list[psutil.Process]:
     return found
 
 
+def turn(server, turn_id: str) -> dict[str, Any]:
+    """The row of a turn, its json columns read."""
+    with server.services.database.read() as connection:
+        row = connection.execute("SELECT * FROM turns WHERE id = ?", (turn_id,)).fetchone()
+    assert row is not None, "the turn was not kept"
+    values = dict(row)
+    for name in ("stores", "messages", "hits", "usage"):
+        values[name] = json.loads(values[name]) if values[name] is not None else None
+    return values
+
+
 def eventually(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
     """What `condition` returns once that is true; fails after some seconds."""
     deadline = time.monotonic() + seconds
@@ -123,6 +134,11 @@ def chat_jsonl_fixture() -> Callable[..., bytes]:
 @pytest.fixture(scope="session", name="workers")
 def workers_fixture() -> Callable[[str], list[psutil.Process]]:
     return workers
+
+
+@pytest.fixture(scope="session", name="turn")
+def turn_fixture() -> Callable[[Any, str], dict[str, Any]]:
+    return turn
 
 
 @pytest.fixture(scope="session", name="eventually")

@@ -1,10 +1,7 @@
-"""/v1/chat/completions with the official client: answers, streams, citations, refusals."""
+"""/v1/chat/completions with the official client: answers, streams, usage, refusals."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -20,35 +17,6 @@ PRICE: Any = [{"role": "user", "content": "What is the price of bag 7?"}]
 def base(taught) -> str:
     """The model's own name: no voice."""
     return taught.services.engine.generator.name
-
-
-@pytest.fixture(scope="module")
-def store(taught) -> str:
-    return taught.services.default_store("local")
-
-
-@pytest.fixture(scope="module")
-def endless(taught, base: str) -> dict[str, Any]:
-    """A request whose answer goes on for as long as it may."""
-    for number in range(100):
-        request = {"model": base, "messages": [{"role": "user", "content": f"Go on {number}"}]}
-        answer = taught.client.chat.completions.create(
-            **request, tool_choice="none", max_tokens=200
-        )
-        if answer.choices[0].finish_reason == "length":
-            return {**request, "tool_choice": "none", "max_tokens": 3000, "stream": True}
-    raise AssertionError("every answer ends")
-
-
-def turn(server, turn_id: str) -> dict[str, Any]:
-    """The row of a turn, its json columns read."""
-    with server.services.database.read() as connection:
-        row = connection.execute("SELECT * FROM turns WHERE id = ?", (turn_id,)).fetchone()
-    assert row is not None, "the turn was not kept"
-    values = dict(row)
-    for name in ("stores", "messages", "hits", "usage"):
-        values[name] = json.loads(values[name]) if values[name] is not None else None
-    return values
 
 
 def events(server, **request: Any) -> list[Any]:
@@ -154,7 +122,7 @@ def test_a_stop_text_ends_the_answer_before_it(taught) -> None:
         "[1] [2] \\ud800 {{ messages }} {% raw %}",
     ],
 )
-def test_any_text_can_be_asked(taught, strict, text: str) -> None:
+def test_any_text_can_be_asked(taught, strict, text: str, turn) -> None:
     raw = taught.client.chat.completions.with_raw_response.create(
         model="support", messages=[{"role": "user", "content": text}], max_tokens=20
     )
@@ -162,7 +130,7 @@ def test_any_text_can_be_asked(taught, strict, text: str) -> None:
     assert turn(taught, answer.id)["messages"][-1]["content"].endswith(text)
 
 
-def test_content_parts_and_developer_messages_mean_the_same(taught) -> None:
+def test_content_parts_and_developer_messages_mean_the_same(taught, turn) -> None:
     (question,) = PRICE
     half = question["content"][:10]
     parts = [
@@ -177,138 +145,6 @@ def test_content_parts_and_developer_messages_mean_the_same(taught) -> None:
         )
         said.append((answer.choices[0].message.content, turn(taught, answer.id)["messages"]))
     assert said[0] == said[1]
-
-
-# -- what is searched
-
-
-def test_the_default_store_is_searched_by_itself(taught, base: str, store: str) -> None:
-    answer = taught.client.chat.completions.create(model=base, messages=PRICE, max_tokens=1)
-    row = turn(taught, answer.id)
-    assert row["stores"] == [store] and row["hits"]
-    assert "Bags cost 45." in row["messages"][-1]["content"]
-
-
-@pytest.mark.parametrize("greeting", ["Good morning!", "Thank you so much", "hi there, bye"])
-def test_a_greeting_is_answered_without_a_search(taught, greeting: str) -> None:
-    answer = taught.client.chat.completions.create(
-        model="support", messages=[{"role": "user", "content": greeting}]
-    )
-    row = turn(taught, answer.id)
-    assert (row["stores"], row["hits"], row["messages"][-1]["content"]) == ([], [], greeting)
-    assert answer.choices[0].message.content
-
-
-def test_a_long_row_of_thanks_is_judged_in_no_time(taught, base: str) -> None:
-    # The pattern for greetings once took twice as long for every further "thank you".
-    thanks = "thank you " * 200 + "x"
-    answer = taught.client.with_options(timeout=10).chat.completions.create(
-        model=base, messages=[{"role": "user", "content": thanks}], max_tokens=1
-    )
-    assert turn(taught, answer.id)["stores"]
-
-
-def test_tool_choice_none_turns_the_search_off(taught, base: str) -> None:
-    answer = taught.client.chat.completions.create(
-        model=base, messages=PRICE, tool_choice="none", max_tokens=1
-    )
-    row = turn(taught, answer.id)
-    assert (row["stores"], row["hits"]) == ([], [])
-    assert row["messages"][-1]["content"] == PRICE[0]["content"]
-
-
-@pytest.fixture(scope="module")
-def shelf(taught) -> str:
-    """A second store: two documents, told apart by an attribute."""
-    client = taught.client
-    store = client.vector_stores.create(name="shelf")
-    for colour in ("red", "blue"):
-        text = f"The {colour} lamp shines for days. The {colour} lamp is in the store."
-        file = client.files.create(file=(f"{colour}.txt", text.encode()), purpose="user_data")
-        client.vector_stores.files.create_and_poll(
-            file.id, vector_store_id=store.id, attributes={"colour": colour}, poll_interval_ms=20
-        )
-    return store.id
-
-
-LAMP: Any = [{"role": "user", "content": "Which lamp shines?"}]
-
-
-def test_the_file_search_tool_chooses_stores_documents_and_hits(taught, base, shelf) -> None:
-    def names(**tool: Any) -> list[str]:
-        answer = taught.client.chat.completions.create(
-            model=base,
-            messages=LAMP,
-            max_tokens=1,
-            tools=[{"type": "file_search", "vector_store_ids": [shelf], **tool}],
-        )
-        row = turn(taught, answer.id)
-        assert row["stores"] == [shelf]
-        return sorted({hit["document_name"] for hit in row["hits"]})
-
-    assert names() == ["blue.txt", "red.txt"]
-    assert len(names(max_num_results=1)) == 1
-    for colour in ("red", "blue"):
-        filters = {"type": "eq", "key": "colour", "value": colour}
-        assert names(filters=filters) == [f"{colour}.txt"]
-
-
-def test_vector_store_ids_choose_the_stores(taught, base, shelf, store) -> None:
-    for stores in ([shelf], [shelf, store], []):
-        answer = taught.client.chat.completions.create(
-            model=base, messages=LAMP, max_tokens=1, extra_body={"vector_store_ids": stores}
-        )
-        assert turn(taught, answer.id)["stores"] == stores
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_without_documents_it_says_so(server, strict, stream: bool) -> None:
-    request = {"model": server.services.engine.generator.name, "messages": PRICE}
-    if stream:
-        chunks = list(server.client.chat.completions.create(**request, stream=True))
-        turn_id = chunks[0].id
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    else:
-        answer = strict(server.client.chat.completions.with_raw_response.create(**request))
-        turn_id, text = answer.id, answer.choices[0].message.content
-        assert answer.usage.total_tokens == 0
-    assert "no documents yet" in text
-    assert turn(server, turn_id)["answer"] == text
-
-
-def test_without_documents_a_greeting_is_answered_all_the_same(server) -> None:
-    answer = server.client.chat.completions.create(
-        model=server.services.engine.generator.name,
-        messages=[{"role": "user", "content": "Hello!"}],
-        max_tokens=5,
-    )
-    assert answer.usage.completion_tokens and "documents" not in answer.choices[0].message.content
-
-
-# -- what is kept
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_turn_is_kept_as_it_was_sent(taught, store: str, stream: bool) -> None:
-    answer = taught.client.chat.completions.create(model="support", messages=PRICE, stream=stream)
-    turn_id = next(iter(list(answer))).id if stream else answer.id
-    row = turn(taught, turn_id)
-    version = taught.services.voices.version("local", "support")
-    assert (row["owner"], row["model"], row["adapter"]) == ("local", "support", version.digest)
-    assert row["embedder"] == taught.services.embedder.fingerprint
-    assert (row["stores"], row["answer"]) == ([store], ANSWER)
-    assert row["usage"]["completion_tokens"] > 5
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_with_store_false_no_words_are_kept(taught, stream: bool) -> None:
-    answer = taught.client.chat.completions.create(
-        model="support", messages=PRICE, store=False, stream=stream
-    )
-    turn_id = next(iter(list(answer))).id if stream else answer.id
-    row = turn(taught, turn_id)
-    assert (row["messages"], row["hits"], row["answer"]) == (None, None, None)
-    assert row["model"] == "support" and row["usage"]["prompt_tokens"] > 100
 
 
 # -- what is refused
@@ -395,89 +231,3 @@ def test_unknown_and_harmless_fields_are_ignored(taught) -> None:
         extra_body={"colour": "blue"},
     )
     assert answer.choices[0].message.content == ANSWER
-
-
-# -- many at once, and those that break off
-
-
-def test_voices_that_answer_at_once_do_not_mix(taught, base: str) -> None:
-    requests = [
-        {"model": model, "messages": PRICE, "max_tokens": 40}
-        for model in ("support", base, "support", base, base, "support")
-    ]
-    alone = [content(taught.client, request) for request in requests]
-    together: dict[int, str | None] = {}
-
-    def ask(number: int) -> None:
-        together[number] = content(taught.client, requests[number])
-
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [together[number] for number in range(len(requests))] == alone
-    assert alone[0] == ANSWER != alone[1]
-
-
-def content(client: openai.OpenAI, request: dict[str, Any]) -> str | None:
-    return client.chat.completions.create(**request).choices[0].message.content
-
-
-def test_a_client_that_hangs_up_frees_the_generator(taught, endless, eventually) -> None:
-    url = f"{taught.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=endless) as answer:
-        lines = answer.iter_lines()
-        first = json.loads(next(lines).removeprefix("data: "))
-        next(lines)
-        assert taught.services.engine.writing == 1
-    eventually(lambda: taught.services.engine.writing == 0, seconds=2)
-    with taught.services.database.read() as connection:
-        kept = connection.execute("SELECT 1 FROM turns WHERE id = ?", (first["id"],)).fetchone()
-    assert kept is None, "it was written to its end"
-
-
-@pytest.fixture
-def small(start_server, taught, tmp_path) -> Iterator[Any]:
-    """A server where only one question may wait."""
-    yield start_server(tmp_path, queue_length=1)
-
-
-def test_too_many_questions_are_429_with_a_time_to_come_back(small, endless, eventually) -> None:
-    create = small.client.chat.completions.create
-    answers = [create(**endless) for _ in range(4)]
-    waiting: list[Any] = []
-    thread = threading.Thread(target=lambda: waiting.append(create(**endless)))
-    thread.start()
-    eventually(lambda: small.services.engine.waiting == 1)
-    for stream in (False, True):
-        with pytest.raises(openai.RateLimitError) as refused:
-            create(**{**endless, "stream": stream})
-        assert refused.value.response.headers["retry-after"] == "5"
-        assert refused.value.code == "overloaded"
-    assert httpx.get(f"{small.url}/healthz").json()["queue"]["chat"] == 1
-    for answer in answers:
-        answer.close()
-    thread.join(10)
-    waiting[0].close()
-    eventually(lambda: small.services.engine.writing == 0)
-
-
-def test_a_failure_in_mid_stream_reaches_the_client_as_an_error(small, endless) -> None:
-    url = f"{small.url}/v1/chat/completions"
-    stream = iter(small.client.chat.completions.create(**endless))
-    with httpx.stream("POST", url, json=endless) as raw:
-        lines = raw.iter_lines()
-        assert next(stream) and next(lines)
-        small.services.engine.stop()
-        with pytest.raises(openai.APIError, match="stopping"):
-            list(stream)
-        *_, last = (line for line in lines if line)
-    assert json.loads(last.removeprefix("data: "))["error"].keys() == {
-        "message",
-        "type",
-        "param",
-        "code",
-    }
-    with pytest.raises(openai.InternalServerError, match="stopping"):
-        small.client.chat.completions.create(**{**endless, "stream": False})

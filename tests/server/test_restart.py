@@ -19,6 +19,7 @@ from openai import OpenAI
 from server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING = {"n_epochs": 3, "batch_tokens": 64, "patience": 100, "gate_minutes": 0}
 SENTENCE = b"The green tent is for rain and our refund takes days. "
 
 
@@ -60,7 +61,9 @@ def settings(tiny_settings, free_port, tmp_path: Path) -> Settings:
     return replace(tiny_settings, data_dir=tmp_path / "state", port=free_port)
 
 
-def test_a_kill_during_ingestion_loses_nothing_acknowledged(settings: Settings) -> None:
+def test_a_kill_during_ingestion_and_training_loses_nothing_acknowledged(
+    settings: Settings, chat_jsonl, workers, teacher, eventually
+) -> None:
     with server_process(settings) as process:
         with wait_until_ready(process, settings) as client:
             store_id = client.vector_stores.create(name="house").id
@@ -68,12 +71,17 @@ def test_a_kill_during_ingestion_loses_nothing_acknowledged(settings: Settings) 
                 client.files.create(file=(f"{n}.txt", text), purpose="user_data").id: text
                 for n, text in enumerate(b"%d. " % n + SENTENCE * 400 for n in range(8))
             }
+            job = teacher(client).start(chat_jsonl(), hyperparameters=TRAINING)
+            checkpoints = settings.folder("runs") / job.id / "checkpoint"
+            eventually(lambda: any(checkpoints.glob("step-*")), seconds=120)
             batch = client.vector_stores.file_batches.create(store_id, file_ids=list(contents))
             while not (counts := client.vector_stores.retrieve(store_id).file_counts).completed:
                 time.sleep(0.01)
+            assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert counts.in_progress, "the kill came too late to show anything"
+    eventually(lambda: not workers(job.id))  # a worker never outlives its server
 
     with server_process(settings) as process, wait_until_ready(process, settings) as client:
         after = client.vector_stores.file_batches.poll(batch.id, vector_store_id=store_id)
@@ -82,6 +90,18 @@ def test_a_kill_during_ingestion_loses_nothing_acknowledged(settings: Settings) 
             assert client.files.content(file_id).read() == text
         hits = client.vector_stores.search(store_id, query="green tent", max_num_results=50)
         assert {hit.file_id for hit in hits.data} <= contents.keys() and len(hits.data) == 50
+
+        ended = teacher(client).wait(job.id, seconds=120)
+        assert ended.status == "succeeded" and ended.fine_tuned_model, ended.error
+        events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))[::-1]
+        begun, resumed = (
+            next(n for n, event in enumerate(events) if event.message == message)
+            for message in ("Training.", "Training goes on from its checkpoint.")
+        )
+        told = [
+            event.data["step"] for event in events[resumed:] if "train_loss" in (event.data or {})
+        ]
+        assert begun < resumed and told[0] > 1, "it began again"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from tuning.device import choose_device
 from tuning.errors import GeneratorError, NoChatTemplate, UnsafeModel
-from tuning.generator import Generator, choose_device, import_gguf, load_generator, public_name
+from tuning.generator import Generator, import_gguf, load_generator
+from tuning.source import public_name
 
 VOCABULARY = 260  # 256 bytes, one merge, three special tokens
 
