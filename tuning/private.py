@@ -40,11 +40,11 @@ _SECRET_SIGNS = (
 _NAMED_SIGNS = ("pass", "kennwort", "contraseña", "pwd", "pin", "key", "secret", "token", "author")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[A-Za-z]{2,24}\b")
 _PHONE = re.compile(
-    r"(?<![\w.,/#-])(?:"
+    r"(?<![\w.,/#-])(?<!\d )(?:"
     r"\+\d{1,3}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,5}){1,4}"  # +44 20 7946 0958
     r"|\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4}|\d{3} \d{3} \d{4}"  # North America
     r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,4}"  # 020 7946 0958, 030/123456
-    r")(?![\w-]|[.,]\d)"
+    r")(?![\w-]|[., ]\d)"
 )
 _FREE_PHONE = re.compile(r"(?:\+?1[ .-]?)?\(?8(?:00|88|77|66|55|44|33)\)?[ .-]|\+?\d{0,3} ?0?800")
 _CARD = re.compile(r"(?<![\w.-])[3-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
@@ -150,7 +150,7 @@ def _is_card(digits: str) -> bool:
         or (length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720 or four == 6011 or two == 65))
         or (length == 15 and two in (34, 37))
     )
-    return issued and luhn(digits) and len(set(digits)) > 2
+    return issued and luhn(digits) and len(set(digits)) > 1
 
 
 def luhn(digits: str) -> bool:

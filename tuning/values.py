@@ -55,6 +55,7 @@ _UNITS = {
     "£": "gbp",
     "chf": "chf franc francs franken",
 }
+_TIME = frozenset("second minute hour day week month year".split())
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 _BETWEEN = frozenset("working business calendar full whole consecutive more full-time".split())
 
@@ -80,10 +81,14 @@ def conflicts(one: dict[str, set[str]], other: dict[str, set[str]]) -> list[tupl
     """(unit, figure, other figure) wherever both state exactly one figure of a unit, not the same.
 
     Texts that state several figures of one unit are not judged: which belongs to which is a guess.
+    Nor are those that name a time in several units, "6 weeks and 3 days".
     """
+    shared = one.keys() & other.keys()
+    if any(len(values.keys() & _TIME) > 1 for values in (one, other)):
+        shared -= _TIME
     return [
         (unit, a, b)
-        for unit in one.keys() & other.keys()
+        for unit in sorted(shared)
         if len(one[unit]) == len(other[unit]) == 1
         for a, b in zip(one[unit], other[unit], strict=True)
         if a != b and not _overlap(a, b)
