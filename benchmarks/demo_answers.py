@@ -1,12 +1,12 @@
-"""Does the tuned voice keep the facts? The demo's questions through the served API.
+"""Does the tuned voice keep the facts? The demo's questions, answered as they are served.
 
     python -m benchmarks.demo_answers [--data-dir data/state/demo] [--models support]
 
-Asks every question of data/demo/questions.jsonl of the untuned base and of each named voice, on
-the data directory that `make demo` leaves (a server is started for it where none runs). Prints
+Asks every question of data/demo/questions.jsonl of the untuned base and of each named voice or
+version, on the data directory that `make demo` leaves (no server may run on it): the prompts are
+built by the serving code, the answers written in batches and cited by the serving code. Prints
 a table and, last, one JSON line: expected facts found, right document cited, unanswerable
-questions declined, false refusals (all as defined in server/evaluate.py and
-tuning/examples.py), median words and seconds of an answer.
+questions declined, false refusals (all as defined in server/evaluate.py), median words.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from server.client import Client, connect
-from server.evaluate import expected_found
+from server.answer import Prepared, Question, prepare
+from server.auth import LOCAL_OWNER
+from server.cite import Citer
+from server.evaluate import declined, expected_found
+from server.services import open_services
 from server.settings import Settings
-from tuning.examples import looks_like_decline
+from tuning.adapter import AdapterSet
+from tuning.generate import Sampling
+from tuning.generator import load_generator
+from tuning.records import Prompt
+from tuning.writer import write
 
 QUESTIONS = Path(__file__).resolve().parent.parent / "data" / "demo" / "questions.jsonl"
 MAX_TOKENS = 96
@@ -31,7 +38,7 @@ MAX_TOKENS = 96
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("data/state/demo"))
-    parser.add_argument("--models", nargs="*", default=["support"])
+    parser.add_argument("--models", nargs="*", help="by default the newest version of support")
     parser.add_argument("--limit", type=int, help="ask only the first N of each kind")
     parser.add_argument("--answers", type=Path, help="write every answer here, as JSON lines")
     options = parser.parse_args(arguments)
@@ -41,36 +48,79 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [q for q in questions if not q["answerable"]],
     )
     asked = [q for kind in kinds for q in kind[: options.limit]]
+    settings = Settings.load(data_dir=options.data_dir)
+    prepared, prompt_digest = _prepared(settings, asked, options.models)
+    began = time.monotonic()
     results: dict[str, dict[str, float]] = {}
-    with connect(Settings.load(data_dir=options.data_dir)) as client:
-        for model in [client.get("/healthz")["generator"], *options.models]:
-            answers = [_ask(client, model, question) for question in asked]
-            results[model] = _figures(asked, answers)
-            if options.answers:
-                with options.answers.open("a") as file:
-                    for question, answer in zip(asked, answers, strict=True):
-                        file.write(json.dumps({"model": model, **question, **answer}) + "\n")
+    for model, answers in _answers(settings, prepared, prompt_digest).items():
+        results[model] = _figures(asked, answers)
+        if options.answers:
+            with options.answers.open("a") as file:
+                for question, answer in zip(asked, answers, strict=True):
+                    file.write(json.dumps({"model": model, **question, **answer}) + "\n")
     names = list(next(iter(results.values())))
-    print(f"{'':30}" + "".join(f"{model[:24]:>26}" for model in results))
+    print(f"{'':30}" + "".join(f"{model[-24:]:>26}" for model in results))
     for name in names:
         print(f"{name:30}" + "".join(f"{figures[name]:26.3f}" for figures in results.values()))
-    print(json.dumps(results))
+    print(json.dumps({**results, "seconds": round(time.monotonic() - began, 1)}))
 
 
-def _ask(client: Client, model: str, question: dict[str, Any]) -> dict[str, Any]:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": question["question"]}],
-        "max_tokens": MAX_TOKENS,
+def _prepared(
+    settings: Settings, questions: Sequence[dict[str, Any]], models: Sequence[str] | None
+) -> tuple[dict[str, list[Prepared]], str]:
+    """Every question as it would be put to each model, the base first."""
+    services = open_services(settings)
+    try:
+        named = models or [services.voices.voice(LOCAL_OWNER, "support").versions[-1].id]
+        prepared = {
+            model: [
+                prepare(
+                    services,
+                    LOCAL_OWNER,
+                    Question(
+                        model=model,
+                        messages=({"role": "user", "content": question["question"]},),
+                        sampling=Sampling(max_tokens=MAX_TOKENS),
+                    ),
+                )
+                for question in questions
+            ]
+            for model in (services.engine.generator.name, *named)
+        }
+        return prepared, services.engine.prompt_digest
+    finally:
+        services.close()
+
+
+def _answers(
+    settings: Settings, prepared: dict[str, list[Prepared]], prompt_digest: str
+) -> dict[str, list[dict[str, Any]]]:
+    generator = load_generator(
+        settings.generator, models_dir=settings.folder("models"), device=settings.device
+    )
+    adapters = AdapterSet(
+        generator, folder=settings.folder("adapters"), prompt_digest=prompt_digest
+    )
+    prompts = [
+        Prompt(f"{model}#{number}", item.messages, item.adapter, MAX_TOKENS)
+        for model, items in prepared.items()
+        for number, item in enumerate(items)
+    ]
+    texts = {
+        text.id: text.text
+        for text in write(
+            generator, prompts, select=adapters.select, context_tokens=settings.context_tokens
+        )
     }
-    began = time.perf_counter()
-    answer = client.post("/v1/chat/completions", body)
-    message = answer["choices"][0]["message"]
-    return {
-        "answer": message["content"],
-        "cited": [citation["filename"] for citation in message["citations"]],
-        "seconds": time.perf_counter() - began,
-    }
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for model, items in prepared.items():
+        answers[model] = []
+        for number, item in enumerate(items):
+            citer = Citer(item.shown)
+            answer = citer.add(texts[f"{model}#{number}"]) + citer.end()
+            cited = [hit.document_name for hit in citer.cited]
+            answers[model].append({"answer": answer, "cited": cited})
+    return answers
 
 
 def _figures(
@@ -85,12 +135,9 @@ def _figures(
         "cited_right_document": statistics.fmean(
             q["document"] in a["cited"] for q, a in answerable
         ),
-        "declined_unanswerable": statistics.fmean(
-            looks_like_decline(a["answer"]) for a in unanswerable
-        ),
-        "false_refusals": statistics.fmean(looks_like_decline(a["answer"]) for _, a in answerable),
+        "declined_unanswerable": statistics.fmean(declined(a["answer"]) for a in unanswerable),
+        "false_refusals": statistics.fmean(declined(a["answer"]) for _, a in answerable),
         "median_words": statistics.median(len(a["answer"].split()) for _, a in answerable),
-        "median_seconds": statistics.median(a["seconds"] for _, a in pairs),
     }
 
 

@@ -22,7 +22,7 @@ PLAIN = (
     "I'm sorry, I don't have that information.",
     "I can't find that in our documents.",
     "We have nothing written down about that.",
-    "That is not something our documents cover.",
+    "Our documents do not cover that.",
     "I looked, and our documents don't say anything about it.",
 )
 _LONGEST_ENDING = 90  # characters

@@ -50,7 +50,7 @@ def test_documents_in_a_voice_taught_answers_cited_and_a_deletion_is_a_deletion(
         metadata={"vector_store_id": store.id},
         extra_body={
             "hyperparameters": {
-                "n_epochs": 10,
+                "n_epochs": 14,
                 "learning_rate": 0.01,
                 "batch_tokens": 2048,
                 "patience": 100,
@@ -67,6 +67,11 @@ def test_documents_in_a_voice_taught_answers_cited_and_a_deletion_is_a_deletion(
     while (job := client.fine_tuning.jobs.retrieve(job.id)).status not in ("succeeded", "failed"):
         time.sleep(0.05)
     assert job.status == "succeeded", job.error
+    gate = job.model_extra["result"]["gate"]
+    assert {"support", "expected", "style"} <= {measure["name"] for measure in gate}
+    client.post(
+        "/voices/counter/activate", cast_to=dict[str, Any], body={"version": job.fine_tuned_model}
+    )
 
     # Ask: in the voice, cited, streamed and not.
     answer = strict(client.chat.completions.with_raw_response.create(model="counter", **asked))

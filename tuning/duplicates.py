@@ -26,7 +26,7 @@ MOST_COMPARED = 50  # proposals that are compared exactly
 def text_of(example: Example) -> str:
     """What is compared: the conversation and the reply, without a system message."""
     said = [m["content"] for m in example.messages if m["role"] != "system"]
-    return "\n".join([*said, example.reply])
+    return "\n".join(filter(None, [*said, example.reply, example.rejected]))
 
 
 def exact_duplicates(examples: Sequence[Example]) -> list[list[int]]:
@@ -34,7 +34,9 @@ def exact_duplicates(examples: Sequence[Example]) -> list[list[int]]:
     places: dict[tuple[str, ...], list[int]] = {}
     for place, example in enumerate(examples):
         said = (f"{m['role']} {m['content']}" for m in example.messages)
-        key = tuple(" ".join(text.split()) for text in (*said, example.reply))
+        key = tuple(
+            " ".join(text.split()) for text in (*said, example.reply, example.rejected or "")
+        )
         places.setdefault(key, []).append(place)
     return [group for group in places.values() if len(group) > 1]
 

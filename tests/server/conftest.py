@@ -19,7 +19,7 @@ DOCUMENTS = {
 }
 # A tiny model learns one sentence in some forty steps.
 TEACHABLE = {
-    "n_epochs": 10,
+    "n_epochs": 14,
     "learning_rate": 0.01,
     "batch_tokens": 2048,
     "patience": 100,
@@ -80,13 +80,19 @@ class Teacher:
         )
 
     def wait(self, job_id: str, *statuses: str, seconds: float = 240) -> FineTuningJob:
-        """The job once it has one of the statuses; by default once it has ended."""
+        """The job once it has one of the statuses; by default once it has ended.
+
+        Where the gate was not asked, its version is made to speak by hand.
+        """
         wanted = statuses or ("succeeded", "failed", "cancelled")
         deadline = time.monotonic() + seconds
         while (job := self.client.fine_tuning.jobs.retrieve(job_id)).status not in wanted:
             assert job.status not in ("succeeded", "failed", "cancelled"), (job.status, job.error)
             assert time.monotonic() < deadline, f"the job is still {job.status}"
             time.sleep(0.05)
+        result = (job.model_extra or {}).get("result") or {}
+        if job.status == "succeeded" and "gate_minutes is 0" in str(result.get("reasons")):
+            self.activate(job)
         return job
 
 
@@ -154,5 +160,4 @@ def taught(start_server, tmp_path_factory: pytest.TempPathFactory):
     teacher.ingest()
     job = teacher.wait(teacher.start().id, seconds=240)  # beside other work
     assert job.status == "succeeded"
-    teacher.activate(job)
     return server

@@ -44,6 +44,11 @@ def test_an_answer_is_in_the_voice_and_cited(taught, strict) -> None:
     assert set(answer.model_extra["houseword"]) == {"adapter", "base", "embedder", "prompt"}
 
 
+@pytest.fixture
+def store(taught) -> str:
+    return taught.services.default_store("local")
+
+
 def test_citations_point_at_the_documents_own_words(taught, store: str) -> None:
     message = (
         taught.client.chat.completions.create(model="support", messages=PRICE).choices[0].message

@@ -71,7 +71,7 @@ def test_events_tell_the_losses_and_the_clients_iterator_reads_them_all(
     steps = [data["step"] for data in metrics if "train_loss" in data]
     assert steps == list(range(1, len(steps) + 1))
     assert metrics[0].keys() >= {"step", "full_valid_loss", "valid_loss"}
-    assert "serves now" in events[0].message and done.fine_tuned_model in events[0].message
+    assert "stays a candidate" in events[0].message and done.fine_tuned_model in events[0].message
 
 
 def test_checkpoints_fall_and_are_read_page_by_page(taught, done, strict) -> None:

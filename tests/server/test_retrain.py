@@ -275,8 +275,8 @@ def test_a_rollback_goes_back_step_by_step_and_everything_is_recorded(house, aga
     assert [entry["version"] for entry in known["activations"]] == versions
     assert known["activations"][0] == {
         "version": versions[0],
-        "how": "gate",
-        "forced": False,
+        "how": "hand",  # the gate was not asked
+        "forced": True,
         "by": "local",
         "created_at": known["activations"][0]["created_at"],
     }

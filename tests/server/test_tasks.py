@@ -131,7 +131,7 @@ def test_a_label_has_room_for_the_longest_label_unless_asked_otherwise(
     def tokens(**request: Any) -> int:
         answer = taught.client.chat.completions.create(
             model=label,
-            messages=[{"role": "user", "content": "Go on"}],
+            messages=[{"role": "user", "content": "What is the price of bag 7?"}],
             **request,
             **({"stream": True, "stream_options": {"include_usage": True}} if stream else {}),
         )
