@@ -1,4 +1,4 @@
-"""The commands of training data: data check."""
+"""The commands of training data: data check, data pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from server.command import Context, as_json, out, store_option, told
+from server.command import Context, as_json, err, out, store_option, told
 from tuning.task import KINDS
 
 
@@ -51,6 +51,42 @@ def check(
         _print(report, file)
     if report["errors"]:
         sys.exit(1)
+
+
+@data.command("pairs")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("pairs", type=click.Path(dir_okay=False, path_type=Path))
+@as_json
+@click.pass_obj
+@told
+def pair(context: Context, file: Path, pairs: Path, as_json: bool) -> None:
+    """Make pairs from texts without questions (JSONL of {"text": ...}, .txt or .md).
+
+    The base model writes the request that each text answers; review PAIRS before you train on it.
+    """
+    from rich.progress import Progress
+
+    from server.pairing import pair_texts
+    from tuning.texts import read_texts, to_jsonl
+
+    texts = read_texts(file.read_bytes(), name=file.name)
+    with Progress(console=err) as bars:
+        bar = bars.add_task("requests", total=len(texts))
+        made = pair_texts(
+            context.settings, texts, progress=lambda done, total: bars.update(bar, completed=done)
+        )
+    pairs.write_text(to_jsonl(made.kept), encoding="utf-8")
+    if as_json:
+        dropped = [{"line": line, "reason": reason} for line, reason in made.dropped]
+        click.echo(json.dumps({"kept": len(made.kept), "dropped": dropped}))
+        return
+    for line, reason in made.dropped:
+        out.print(f"line {line} left out: {reason}", style="dim", markup=False)
+    out.print(
+        f"{len(made.kept)} of {len(texts)} texts have a request in {pairs}: read and mend it, then "
+        f"houseword tune voice {pairs}",
+        markup=False,
+    )
 
 
 def _has_documents(context: Context) -> bool:

@@ -1,0 +1,53 @@
+"""Texts without questions become pairs for review, by the real worker on the tiny model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from server.cli import main
+from server.pairing import PairingError, pair_texts
+from server.settings import Settings
+from tuning.texts import read_texts
+
+TEXTS = b"""# Returns
+
+Returns are taken for 45 days after the order, with the receipt.
+
+# Hours
+
+The store in the harbour is open from nine to six, and closed on Sundays.
+"""
+
+
+@pytest.fixture
+def settings(tiny_settings: Settings, tmp_path: Path) -> Settings:
+    return replace(tiny_settings, data_dir=tmp_path, worker_threads=1)
+
+
+def test_every_text_is_kept_or_left_out_with_a_reason(settings: Settings, tmp_path: Path) -> None:
+    file, pairs = tmp_path / "past.md", tmp_path / "pairs.jsonl"
+    file.write_bytes(TEXTS)
+    env = {
+        "HOUSEWORD_DATA_DIR": str(tmp_path),
+        "HOUSEWORD_GENERATOR": settings.generator,
+        "HOUSEWORD_EMBEDDER": settings.embedder,
+        "HOUSEWORD_DEVICE": "cpu",
+    }
+    result = CliRunner().invoke(main, ["data", "pairs", str(file), str(pairs), "--json"], env=env)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["kept"] + len(told["dropped"]) == 2
+    assert len(pairs.read_text().splitlines()) == told["kept"]
+    for dropped in told["dropped"]:
+        assert dropped["line"] in (3, 7) and dropped["reason"]
+
+
+def test_a_base_that_is_not_there_is_told_in_words(settings: Settings) -> None:
+    missing = replace(settings, generator="no-such-model")
+    with pytest.raises(PairingError, match="neither"):
+        pair_texts(missing, read_texts(TEXTS, name="past.md"), progress=lambda *_: None)
