@@ -22,6 +22,8 @@ PLAIN = {  # question: the document that answers it
 }
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def shop(start_real, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
