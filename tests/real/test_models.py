@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 BASE = "smollm2-135m-instruct"
 DOCUMENTS = ("returns-policy.md", "shipping.md", "price-list-2026.csv", "shop-desk-manual.docx")
@@ -24,8 +23,6 @@ PLAIN = {  # question: the document that answers it
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 pytestmark = pytest.mark.timeout(600)
-# The figures are those of a processor with bfloat16 instructions; without, it works, but slower.
-SLOWNESS = 1 if torch.cpu._is_avx512_bf16_supported() else 3
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +99,8 @@ def test_a_short_training_teaches_a_voice_that_answers_from_the_documents(shop, 
     assert job.status == "succeeded", job.error
     result = job.model_extra["result"]
     print(f"\nheld-out {result['heldout_loss_before']:.3f} -> {result['heldout_loss_after']:.3f}")
-    assert result["seconds"] <= 120 and result["tokens"] > 1000
-    assert result["heldout_loss_after"] < result["heldout_loss_before"] - 0.05
+    assert result["seconds"] <= 90 + 15 and result["tokens"] > 1000
+    assert result["heldout_loss_after"] < result["heldout_loss_before"] - 0.1
     store = shop.client.get("/vector_stores/default", cast_to=dict)["id"]
     right = 0
     for question, document in PLAIN.items():
@@ -149,7 +146,7 @@ def test_the_first_token_of_a_long_prompt_comes_within_three_seconds(shop) -> No
     print(
         f"\nfirst token of {whole.usage.prompt_tokens}: {min(seconds):.2f} to {max(seconds):.2f} s"
     )
-    assert min(seconds) <= 3 * SLOWNESS
+    assert min(seconds) <= 3
 
 
 def test_a_question_over_the_real_context_is_refused_with_the_limit(shop) -> None:
@@ -162,5 +159,5 @@ def test_the_server_is_ready_soon_and_small(shop, starts: list[float]) -> None:
     gigabytes = shop.process.memory_info().rss / 1e9
     children = sum(child.memory_info().rss for child in shop.process.children()) / 1e9
     print(f"\nready in {min(starts):.1f} s at best; {gigabytes:.2f} + {children:.2f} GB")
-    assert min(starts) <= 10 * SLOWNESS  # the other starts shared the processor with something else
+    assert min(starts) <= 10  # the other starts shared the processor with something else
     assert gigabytes + children <= 2.5

@@ -65,3 +65,16 @@ def test_the_time_of_a_claim_grows_no_faster_than_the_passages() -> None:
 
     # 16 times the words: 16 times the time, 256 times if it were quadratic.
     assert seconds(16 * 240) < 60 * seconds(240)
+
+
+def test_a_claim_takes_less_than_2_ms() -> None:
+    passages = ["word " * 120 + str(number) for number in range(4)]
+    runs = []
+    for _ in range(5):  # the best of five: others may use the processor
+        started = time.process_time()
+        for _ in range(100):
+            support(
+                "A sentence of some twenty words, with a figure of 3, that nobody wrote.", passages
+            )
+        runs.append((time.process_time() - started) / 100)
+    assert min(runs) < 0.002
