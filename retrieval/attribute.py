@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from retrieval.split import sentences
 
@@ -77,7 +78,7 @@ def support(
     words, wanted_figures = content_words(claim), figures(claim)
     if not passages or not (words or wanted_figures) or claim.rstrip().endswith("?"):
         return None, 0.0
-    held = [content_words(passage) for passage in passages]
+    held = [_read(passage)[0] for passage in passages]
     weights = {
         word: math.log(1 + len(passages) / (0.5 + sum(word in other for other in held)))
         for word in words
@@ -85,13 +86,19 @@ def support(
     whole = sum(weights.values())
     best: tuple[int | None, float] = (None, 0.0)
     for index, passage in enumerate(passages):
-        if not wanted_figures <= figures(passage):
+        if not wanted_figures <= _read(passage)[1]:
             continue
         found = sum(weight for word, weight in weights.items() if word in held[index])
         score = found / whole if whole else 1.0
         if score > best[1]:
             best = (index, score)
     return best if best[1] >= min_support else (None, best[1])
+
+
+@lru_cache(maxsize=256)  # every claim of an answer is held against the same few passages
+def _read(passage: str) -> tuple[set[str], set[str]]:
+    """A passage's content words and figures; not to be changed."""
+    return content_words(passage), figures(passage)
 
 
 def content_words(text: str) -> set[str]:

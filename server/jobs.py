@@ -168,7 +168,7 @@ class Jobs:
         return offset
 
     def _finish(self, job: Job, run: Run) -> None:
-        """Move the adapter to its place, record the version, and let the gate decide."""
+        """Let the gate decide on the adapter that was trained, and record it as a version."""
         outcome = run.outcome()
         assert outcome is not None
         digest = outcome["digest"]
@@ -195,10 +195,40 @@ class Jobs:
             "heldout_loss_before": outcome["heldout_before"],
             "heldout_loss_after": outcome["heldout_after"],
             "task": card.get("task", {}),
+            "report": data_check.summary(run.data_report()),
+        }
+        self._record(job, version, decision, result, tokens=outcome["tokens"])
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+    def _finish_judging(self, job: Job, run: Run) -> None:
+        """Let the gate decide once more on a version that is there."""
+        outcome = run.outcome()
+        version = self._voices.version(job.owner, job.request["version"])
+        assert outcome is not None and version is not None
+        decision = self._judge(run, version.digest)
+        judged = replace(
+            version,
+            card={**version.card, "gate": list(decision.table)},
+            reasons=decision.reasons,
+        )
+        self._record(job, judged, decision, {"texts": outcome}, tokens=0)
+
+    def _record(
+        self,
+        job: Job,
+        version: Version,
+        decision: Decision,
+        figures: dict[str, Any],
+        *,
+        tokens: int,
+    ) -> None:
+        """End a job: its version, whether that serves from now on, and its result, all at once."""
+        now = int(self._clock())
+        result = {
+            **figures,
             "promoted": decision.promoted,
             "reasons": list(decision.reasons),
             "gate": list(decision.table),
-            "report": data_check.summary(run.data_report()),
         }
 
         def change(connection: Any) -> None:
@@ -211,44 +241,7 @@ class Jobs:
                 "succeeded",
                 now=now,
                 fine_tuned_model=version.id,
-                trained_tokens=outcome["tokens"],
-                result=result,
-            )
-
-        self._database.write(change)
-        self._tell(job, _told(version.id, decision))
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-
-    def _finish_judging(self, job: Job, run: Run) -> None:
-        """Let the gate decide once more on a version that is there."""
-        outcome = run.outcome()
-        version = self._voices.version(job.owner, job.request["version"])
-        assert outcome is not None and version is not None
-        decision = self._judge(run, version.digest)
-        now = int(self._clock())
-        judged = replace(
-            version,
-            card={**version.card, "gate": list(decision.table)},
-            reasons=decision.reasons,
-        )
-        result = {
-            "texts": outcome,
-            "promoted": decision.promoted,
-            "reasons": list(decision.reasons),
-            "gate": list(decision.table),
-        }
-
-        def change(connection: Any) -> None:
-            self._voices.add(connection, judged)
-            if decision.promoted:
-                self._voices.activate_within(connection, job.owner, job.suffix, version.id, now=now)
-            self._trainings.move_within(
-                connection,
-                job,
-                "succeeded",
-                now=now,
-                fine_tuned_model=version.id,
-                trained_tokens=0,
+                trained_tokens=tokens,
                 result=result,
             )
 
