@@ -110,12 +110,14 @@ def voices(context: click.Context, as_json: bool) -> None:
 
 @voices.command("activate")
 @click.argument("name")
-@click.argument("version")
+@click.argument("version", required=False)
 @click.pass_obj
 @told
-def activate(context: Context, name: str, version: str) -> None:
-    """Let a version of a voice speak from the next answer on."""
+def activate(context: Context, name: str, version: str | None) -> None:
+    """Let a version of a voice, by default the newest, speak from the next answer on."""
     with context.client() as client:
+        if version is None:
+            version = client.get(f"/v1/voices/{name}")["versions"][-1]["id"]
         voice = client.post(f"/v1/voices/{name}/activate", {"version": version})
     out.print(f"{name}: {voice['active']}", markup=False)
 

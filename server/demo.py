@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from server.cli_voices import gate_table
 from server.client import Client, ClientError, connect
 from server.evaluate import expected_found
 from server.ingestion import ingest_paths
@@ -30,7 +29,6 @@ VOICE = "support"
 # What most users ask first; any of data/demo/questions.jsonl can be asked.
 ASKED = ("q019", "q040", "q058")
 MAX_TOKENS = 96
-GATE_MINUTES = 0.5
 
 
 def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = DATA) -> None:
@@ -70,7 +68,7 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
                 client,
                 data / "voices" / f"{VOICE}.jsonl",
                 name=VOICE,
-                hyperparameters={"max_minutes": minutes, "gate_minutes": GATE_MINUTES},
+                hyperparameters={"max_minutes": minutes, "gate_minutes": 0},
                 store_id=store_id,
                 console=err,
             )
@@ -81,12 +79,9 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
             f"held-out loss {result['heldout_loss_before']:.3f} -> "
             f"{result['heldout_loss_after']:.3f}"
         )
-        err.print(gate_table(result["gate"]))
         err.print(
-            "The voice serves now."
-            if result["promoted"]
-            else "The voice stays a candidate: the gate wants to see more than it could in the "
-            f"demo's time. `houseword voices judge {VOICE}` lets it (about 15 minutes on 2 cores)."
+            f"The voice stays a candidate until its gate has judged it, which takes longer than "
+            f"this demo: `houseword voices judge {VOICE}`, about 15 minutes on 2 cores."
         )
 
         err.rule("5. The same questions, in the voice")
@@ -94,7 +89,7 @@ def run(settings: Settings, *, minutes: float, keep: bool = False, data: Path = 
 
     for compared in zip(questions, before, after, strict=True):
         _print_compared(out, *compared)
-    _print_next(out, settings, VOICE if result["promoted"] else job["fine_tuned_model"])
+    _print_next(out, settings, job["fine_tuned_model"])
     answers = [
         {
             "question": question["question"],
@@ -173,6 +168,7 @@ def _print_next(out: Console, settings: Settings, model: str) -> None:
     )
     commands = (
         f'{houseword} ask --model {model} "How long do I have to send something back?"',
+        f"{houseword} voices activate {VOICE}",
         f"{houseword} voices judge {VOICE}",
         f"{houseword} serve",
         f"curl {settings.url}/v1/chat/completions -H 'content-type: application/json' -d '{ask}'",
