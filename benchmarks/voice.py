@@ -44,7 +44,7 @@ from tuning.overlap import copied_ngrams, rouge_l
 from tuning.records import Prompt, Row, Text
 from tuning.run import Run
 from tuning.style import StyleJudge
-from tuning.task_measures import json_scores, label_scores
+from tuning.task_measures import json_scores, label_scores, routing_baseline
 from tuning.writer import write
 
 VOICE = "benchmark"
@@ -217,6 +217,14 @@ def measure(
                 prompts.append(
                     Prompt(f"{arm}:probe:{number}", bare.messages, adapters[arm], PROBE_TOKENS)
                 )
+        routed: list[str] = []
+        if task["kind"] == "label":
+            routed = routing_baseline(
+                [pair.input for pair in train],
+                [pair.output for pair in train],
+                [pair.input for pair in held_out],
+                services.embedder.embed,
+            )
         count = services.engine.encode
         lengths = {prompt.id: len(count(prompt.messages)) for prompt in prompts}
         prompt_digest = services.engine.prompt_digest
@@ -262,6 +270,9 @@ def measure(
         if probes and arm != "few_shot":
             arm_report["memorised"] = _memorised(arm, probes, texts)
         report[arm] = arm_report
+    if routed:
+        scores = label_scores(routed, house, sorted(set(replies)))
+        report["embedding_router"] = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1}
     report["verdict"] = _verdict(report)
     report["task"] = task
     report["train_seconds"] = job["result"]["seconds"]

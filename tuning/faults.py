@@ -18,7 +18,6 @@ from tuning.words import pieces
 
 ODD_LENGTH_Z = 4.5  # robust z-score of the logarithm of a reply's length
 ODD_LENGTH_TIMES = 5  # and at least so many times longer or shorter than the middle one
-LONGEST_WORD = 20  # characters; what is longer without a space is no word
 
 _FIELD = (
     r"(?:your|insert|enter|add|customer|client|company|agent|user|first|last|full|order|tracking|"
