@@ -51,7 +51,9 @@ VOICE = "benchmark"
 GROUPS = ("topic", "intent", "section", "document", "group")
 SHOTS = 3
 SHOT_CHARACTERS = 400
-HELD_OUT, STYLE_TEXTS, PROBES = 60, 60, 300
+STYLE_TEXTS, PROBES = 60, 300
+HELD_OUT, HELD_OUT_SHORT = 60, 200  # pairs; more where the replies are short
+SHORT = 120  # characters
 QUESTION_TOKENS, PROBE_TOKENS = 96, 40
 ARMS = ("base", "few_shot", "tuned")
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=400, help="pairs to train on, at most")
     parser.add_argument("--minutes", type=float, help="longest training")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--held-out", type=int, default=HELD_OUT)
+    parser.add_argument("--held-out", type=int, help="pairs held out, at most")
     parser.add_argument("--data-dir", type=Path, help="kept and gone on with, if given")
     parser.add_argument("--texts", type=Path, help="write every text here, as JSON lines")
     options = parser.parse_args(arguments)
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps(report))
 
 
-def read_pairs(path: Path, *, train: int, held: int) -> tuple[list[Pair], list[Pair]]:
+def read_pairs(path: Path, *, train: int, held: int | None) -> tuple[list[Pair], list[Pair]]:
     """The pairs to train on and those held out: by `split` where lines say so, else by group."""
     pairs = []
     splits: set[bool] = set()
@@ -119,6 +121,9 @@ def read_pairs(path: Path, *, train: int, held: int) -> tuple[list[Pair], list[P
             replace(pair, held_out=assigned[question_key(example)] == "gate")
             for pair, example in zip(pairs, examples, strict=True)
         ]
+    if held is None:
+        short = statistics.median(len(pair.output) for pair in pairs) <= SHORT
+        held = HELD_OUT_SHORT if short else HELD_OUT
     order = random.Random(0)
     chosen = [pair for pair in pairs if not pair.held_out]
     out_of_it = [pair for pair in pairs if pair.held_out]
@@ -324,18 +329,18 @@ def _written(
 
 def _grounding(
     arm: str, questions: Sequence[Mapping[str, Any]], texts: Mapping[str, Text]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     answers = [(q, texts[f"{arm}:question:{n}"].text) for n, q in enumerate(questions)]
     answerable = [(q, a) for q, a in answers if q.get("answerable", True)]
     other = [a for q, a in answers if not q.get("answerable", True)]
     expected = [(q, a) for q, a in answerable if q.get("expected")]
     found = [expected_found(a, q["expected"]) for q, a in expected]
-    low, high = interval([float(f) for f in found])
+    ends = interval([float(f) for f in found]) if found else None
     return {
-        "expected_found": statistics.fmean(found) if found else float("nan"),
-        "expected_found_low": low,
-        "expected_found_high": high,
-        "declined_unanswerable": statistics.fmean(map(declined, other)) if other else float("nan"),
+        "expected_found": ends.mean if ends else None,
+        "expected_found_low": ends.low if ends else None,
+        "expected_found_high": ends.high if ends else None,
+        "declined_unanswerable": statistics.fmean(map(declined, other)) if other else None,
         "false_refusals": statistics.fmean(declined(a) for _, a in answerable),
         "median_words": statistics.median(len(a.split()) for _, a in answerable),
     }

@@ -221,7 +221,8 @@ class RowMaker:
         served = self.library.search(self.stores, example.question, k=self.hits)
         if example.declines:
             return "none", served, []
-        stated = figures(_STEP.sub("", example.reply))
+        told = "\n".join(message["content"] for message in example.messages)
+        stated = figures(_STEP.sub("", example.reply)) - figures(told)
         if not stated:
             return "chat", served, []
         gold = self._gold(example, stated)

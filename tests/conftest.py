@@ -22,8 +22,8 @@ from server.app import create_app
 from server.services import Services
 from server.settings import Settings
 
-# The suite shares its processor with others.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the processor
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

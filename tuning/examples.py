@@ -125,14 +125,22 @@ def assign_splits(
     Examples in `known` keep their split, and new ones of their group follow them. New groups are
     taken in the order of a hash: to the gate until it has 15% of the rows (up to 30% to reach 90
     rows), then to dev until it has 10%, then to train. Where there are too few groups to fill
-    all three, each question is a group of its own.
+    all three, or a group is nothing but its reply (rows grouped by the label to be learned), each
+    question is a group of its own.
     """
     groups = {question_key(example): example.group for example in examples}
-    if len(set(groups.values())) >= LEAST_GROUPS:
+    if len(set(groups.values())) >= LEAST_GROUPS and not _grouped_by_reply(examples):
         splits = _assign(groups, known or {})
         if {"train", "dev", "gate"} <= set(splits.values()):
             return splits
     return _assign({key: key for key in groups}, known or {})
+
+
+def _grouped_by_reply(examples: Sequence[Example]) -> bool:
+    """Whether group and reply tell the same: to hold a group out would be to never teach it."""
+    pairs = {(example.group, example.reply) for example in examples}
+    groups, replies = ({pair[side] for pair in pairs} for side in (0, 1))
+    return len(examples) > len(pairs) == len(groups) == len(replies)
 
 
 def _assign(groups: Mapping[str, str], known: Mapping[str, Split]) -> dict[str, Split]:

@@ -113,6 +113,13 @@ def test_a_reply_with_figures_that_no_passage_holds_is_left_out(maker: RowMaker)
     assert "999" not in made[0].reply
 
 
+def test_a_figure_that_the_user_named_needs_no_passage(maker: RowMaker) -> None:
+    asked = example("Where is order 60718?", "Dear friend, order 60718 is on its way.")
+    made, kinds = maker.rows([asked], {question_key(asked): "train"})
+    assert kinds["unsupported"] == 0
+    assert [row.kind for row in made] == ["chat"]
+
+
 @pytest.mark.parametrize(
     ("reply", "kept"),
     [

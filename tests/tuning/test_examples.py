@@ -221,6 +221,17 @@ def test_a_file_of_a_few_topics_is_split_by_question() -> None:
     assert set(splits.values()) == {"train", "dev", "gate"}
 
 
+def test_labels_that_are_their_own_groups_are_split_by_question() -> None:
+    rows = [
+        Example(({"role": "user", "content": f"q{n}"},), f"label {n % 12}", f"label {n % 12}")
+        for n in range(240)
+    ]
+    splits = assign_splits(rows)
+    taught = {row.reply for row in rows if splits[question_key(row)] == "train"}
+    held_out = {row.reply for row in rows if splits[question_key(row)] != "train"}
+    assert len(taught) == 12 and held_out <= taught
+
+
 def test_a_huge_group_is_learned_from_and_not_held_out() -> None:
     rows = rows_of({"huge": 60, **{f"g{n}": 5 for n in range(8)}})
     splits = assign_splits(rows)
