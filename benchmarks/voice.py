@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--train", type=int, default=400, help="pairs to train on, at most")
     parser.add_argument("--minutes", type=float, help="longest training")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, help="passes over the pairs, at most")
     parser.add_argument("--held-out", type=int, help="pairs held out, at most")
     parser.add_argument("--data-dir", type=Path, help="kept and gone on with, if given")
     parser.add_argument("--texts", type=Path, help="write every text here, as JSON lines")
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = Settings.load(data_dir=options.data_dir or Path(temporary))
         train, held_out = read_pairs(options.pairs, train=options.train, held=options.held_out)
         console.print(f"{len(train)} pairs to train on, {len(held_out)} held out")
-        job = _train(settings, train, options, console)
+        job = _train(settings, train, held_out, options, console)
         questions = _jsonl(options.questions) if options.questions else []
         report = measure(settings, job, train, held_out, questions, options, console)
     _print(report)
@@ -134,8 +134,13 @@ def read_pairs(path: Path, *, train: int, held: int | None) -> tuple[list[Pair],
 
 
 def _train(
-    settings: Settings, train: Sequence[Pair], options: argparse.Namespace, console: Console
+    settings: Settings,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    options: argparse.Namespace,
+    console: Console,
 ) -> dict[str, Any]:
+    """Ingest and train; the pairs held out are the validation file, not to lose pairs to a gate."""
     with connect(settings) as client, tempfile.TemporaryDirectory() as folder:
         for job in client.pages("/v1/fine_tuning/jobs"):
             if job["suffix"] == VOICE and job["status"] == "succeeded":
@@ -143,8 +148,9 @@ def _train(
         store = client.get("/v1/vector_stores/default")["id"]
         if options.documents:
             ingest_paths(client, [options.documents], store_id=store, console=console)
-        file = Path(folder) / "pairs.jsonl"
+        file, held = Path(folder) / "pairs.jsonl", Path(folder) / "held-out.jsonl"
         file.write_text("\n".join(pair.chat() for pair in train), encoding="utf-8")
+        held.write_text("\n".join(pair.chat() for pair in held_out), encoding="utf-8")
         job = teach(
             client,
             file,
@@ -156,6 +162,7 @@ def _train(
             },
             store_id=store,
             console=console,
+            validation=held,
         )
     if job["status"] != "succeeded":
         raise ClientError(f"the training ended as {job['status']}: {job['error']}")
@@ -198,10 +205,11 @@ def measure(
             adapter = adapters[arm]
             for number, pair in enumerate(held_out):
                 messages = built(arm, pair.input)
-                prompts += [
-                    Prompt(f"{arm}:pair:{number}", messages, adapter, longest),
-                    Prompt(f"{arm}:loss:{number}", messages, adapter, reply=pair.output),
-                ]
+                prompts.append(Prompt(f"{arm}:pair:{number}", messages, adapter, longest))
+                if number < HELD_OUT:
+                    prompts.append(
+                        Prompt(f"{arm}:loss:{number}", messages, adapter, reply=pair.output)
+                    )
             for number, question in enumerate(questions):
                 prompts.append(
                     Prompt(
@@ -254,7 +262,7 @@ def measure(
         arm_report = {
             "style": statistics.fmean(judge.score(written)),
             "heldout_loss": statistics.fmean(
-                texts[f"{arm}:loss:{n}"].loss or 0.0 for n in range(len(held_out))
+                texts[f"{arm}:loss:{n}"].loss or 0.0 for n in range(min(HELD_OUT, len(held_out)))
             ),
             "rougeL": statistics.fmean(
                 rouge_l(text, pair.output) for text, pair in zip(written, held_out, strict=True)

@@ -36,6 +36,11 @@ def tune() -> None:
     type=click.Choice(DROPPABLE),
     help="Leave out the pairs of a finding of `houseword data check`; may be repeated.",
 )
+@click.option(
+    "--validation",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Examples to judge by: then none of FILE are held back for the gate.",
+)
 @store_option
 @as_json
 @click.pass_obj
@@ -49,6 +54,7 @@ def tune_voice(
     task: str | None,
     documents: bool | None,
     drop: tuple[str, ...],
+    validation: Path | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -66,6 +72,7 @@ def tune_voice(
             task=task,
             uses_documents=documents,
             drop=drop,
+            validation=validation,
         )
     if as_json:
         click.echo(json.dumps(job))

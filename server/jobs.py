@@ -253,7 +253,13 @@ class Jobs:
         config = run.config()
         if not config["gate_minutes"]:
             return Decision(False, ("not judged, as gate_minutes is 0",))
-        measured = measure(run.rows(), run.texts(), candidate=digest, against=config["against"])
+        measured = measure(
+            run.rows(),
+            run.texts(),
+            candidate=digest,
+            against=config["against"],
+            kind=config["task"]["kind"],
+        )
         return judge(measured, against="active" if config["against"] else "base")
 
     # -- small parts

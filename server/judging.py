@@ -19,23 +19,27 @@ from server.promote import Binary, Graded, Measured
 from server.prompt import build
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
+from tuning.task import label_key, read_json
+from tuning.task_measures import json_scores
 
 CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
 STYLE_TEXTS = 60  # texts of the base that the style judge is fitted on
 PROBES = 300
 TEXT_TOKENS = 64
+JSON_TOKENS = 256  # JSON that is cut is none
 PROBE_TOKENS = 40
+STYLELESS = ("label", "json")  # tasks with a right answer: that is measured instead
 
 
 def gate_prompts(
-    rows: Sequence[Row], *, against: str | None, seed: int = 0
+    rows: Sequence[Row], *, against: str | None, kind: str = "reply", seed: int = 0
 ) -> tuple[list[Row], list[Prompt]]:
     """The rows with those that the gate adds, and the prompts whose texts it wants.
 
-    `against` is the digest of the active version, None for the base. A prompt's id is its
-    purpose and the index of its row: `answer:17`. The purposes take turns, so that a gate whose
-    time runs out has some of each.
+    `against` is the digest of the active version, None for the base; `kind` is the voice's task.
+    A prompt's id is its purpose and the index of its row: `answer:17`. The purposes take
+    turns, so that a gate whose time runs out has some of each.
     """
     random_ = random.Random(seed)
     rows = [*rows, *_varied(rows, random_)]
@@ -47,7 +51,12 @@ def gate_prompts(
     }
     if not wanted["answer"]:  # a voice without documents: its texts are judged by style alone
         wanted["answer"] = _pick(rows, lambda row: row.split == "gate" and row.kind == "chat")
-    most = {"style": STYLE_TEXTS, "answer": GATE_ROWS, "decline": GATE_ROWS, "probe": PROBES}
+    most = {
+        "style": 0 if kind in STYLELESS else STYLE_TEXTS,
+        "answer": GATE_ROWS,
+        "decline": GATE_ROWS,
+        "probe": PROBES,
+    }
     for purpose, chosen in wanted.items():
         random_.shuffle(chosen)
         del chosen[most[purpose] :]
@@ -55,7 +64,7 @@ def gate_prompts(
     for turn in range(max(map(len, wanted.values()), default=0)):
         for purpose, chosen in wanted.items():
             if turn < len(chosen):
-                prompts += _prompts(purpose, chosen[turn], rows[chosen[turn]], against)
+                prompts += _prompts(purpose, chosen[turn], rows[chosen[turn]], against, kind)
     return rows, prompts
 
 
@@ -69,7 +78,7 @@ def facts(row: Row) -> set[str]:
     return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
 
 
-def _prompts(purpose: str, index: int, row: Row, against: str | None) -> list[Prompt]:
+def _prompts(purpose: str, index: int, row: Row, against: str | None, kind: str) -> list[Prompt]:
     id_ = f"{purpose}:{index}"
     if purpose == "style":  # the judge compares the house with the base, whoever is active
         return [Prompt(id_, row.messages, None, TEXT_TOKENS)]
@@ -79,7 +88,8 @@ def _prompts(purpose: str, index: int, row: Row, against: str | None) -> list[Pr
             [{"role": last["role"], "content": row.question}], [], budget=0, count_tokens=len
         )
         return [Prompt(id_, bare.messages, who, PROBE_TOKENS) for who in (None, CANDIDATE)]
-    return [Prompt(id_, row.messages, who, TEXT_TOKENS) for who in (against, CANDIDATE)]
+    room = JSON_TOKENS if kind == "json" else TEXT_TOKENS
+    return [Prompt(id_, row.messages, who, room) for who in (against, CANDIDATE)]
 
 
 def _pick(rows: Sequence[Row], fits: Callable[[Row], bool]) -> list[int]:
@@ -117,7 +127,12 @@ def _varied(rows: Sequence[Row], random_: random.Random) -> list[Row]:
 
 
 def measure(
-    rows: Sequence[Row], texts: Sequence[Text], *, candidate: str, against: str | None
+    rows: Sequence[Row],
+    texts: Sequence[Text],
+    *,
+    candidate: str,
+    against: str | None,
+    kind: str = "reply",
 ) -> Measured:
     """What the candidate's texts were worth, row by row, beside those of base or active version.
 
@@ -149,8 +164,9 @@ def measure(
                 "false refusals", grounded, lambda row, text: declined(text), lower_is_better=True
             ),
         ]
-    style = _style(rows, written, answers)
-    if style is not None:
+    if kind in STYLELESS:
+        measures += _right(kind, answers)
+    elif style := _style(rows, written, answers):
         measures.append(style)
     probes = written.pairs("probe", candidate, None)
     replay = written.losses("replay", candidate, None)
@@ -226,6 +242,28 @@ def _binary(
         [passes(pair.row, pair.other) for pair in pairs],
         lower_is_better=lower_is_better,
     )
+
+
+def _right(kind: str, answers: Sequence[_Pair]) -> list[Binary | Graded]:
+    """How often a label is right, or JSON is valid and its fields are."""
+    if kind == "label":
+        return [_binary("accuracy", answers, lambda row, text: _same_label(text, row.reply))]
+    fields = [
+        [
+            json_scores([text], [pair.row.reply]).field_accuracy
+            for text in (pair.candidate, pair.other)
+        ]
+        for pair in answers
+        if read_json(pair.row.reply) is not None
+    ]
+    return [
+        _binary("valid", answers, lambda row, text: read_json(text) is not None),
+        Graded("field accuracy", [mine for mine, _ in fields], [its for _, its in fields]),
+    ]
+
+
+def _same_label(text: str, label: str) -> bool:
+    return label_key(text) == label_key(label)
 
 
 def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> Graded | None:

@@ -21,9 +21,9 @@ from server.preference_rows import preference_rows
 from server.rows import RowMaker
 from server.settings import Settings
 from server.trainings import Job
-from server.voices import Version, Voices
+from server.voices import FIRST_TASK, Version, Voices
 from tuning.errors import ExamplesError
-from tuning.examples import assign_splits, data_digest
+from tuning.examples import assign_splits, data_digest, question_key
 from tuning.records import Example, Split
 from tuning.run import Run
 from tuning.task import choose
@@ -52,8 +52,8 @@ class Preparing:
             ExamplesError: faulty examples, or too few of them.
         """
         tell("Preparing the rows: searching the documents for every example.")
-        examples = self._examples(job)
-        splits = self._splits(job, examples)
+        examples, gate = self._examples(job)
+        splits = self._splits(job, examples, gate)
         task = choose(
             examples,
             kind=job.request.get("task"),
@@ -102,7 +102,7 @@ class Preparing:
         parent = self._parent(job, active)
         replay = maker.replay(rows)
         against = active.digest if active else None
-        rows, prompts = gate_prompts(rows, against=against)
+        rows, prompts = gate_prompts(rows, against=against, kind=task.kind)
         config = self._config(job, against=against)
         adapters = self.settings.folder("adapters").resolve()
         Run.create(
@@ -140,12 +140,14 @@ class Preparing:
             raise ApiError(409, "The rows of its training are gone: train the voice again.")
         active = self.voices.version(job.owner, job.suffix)
         other = active.digest if active and active.id != version.id else None
-        rows, prompts = gate_prompts(rows, against=other)
+        task = version.card.get("task") or FIRST_TASK
+        rows, prompts = gate_prompts(rows, against=other, kind=task["kind"])
         Run.create(
             run.folder,
             config={
                 **self._config(job, against=other),
                 "kind": "judge",
+                "task": task,
                 "candidate": version.digest,
                 "voice_config": {"row_tokens": self.settings.context_tokens},
             },
@@ -168,10 +170,24 @@ class Preparing:
             "gate_minutes": hyperparameters.get("gate_minutes", GATE_MINUTES),
         }
 
-    def _examples(self, job: Job) -> list[Example]:
-        file = self.ledger.file(job.owner, job.request["training_file"])
+    def _examples(self, job: Job) -> tuple[list[Example], set[str]]:
+        """The examples of the job's files, and the questions of its validation file.
+
+        A question that both files hold is held out. The lines of the validation file are counted
+        on from the last line of the training file.
+        """
         method = METHODS[job.request.get("method", "supervised")]
-        return method.read(self.content.read(file.digest))
+        examples = method.read(self._content(job, job.request["training_file"]))
+        if not job.request.get("validation_file"):
+            return examples, set()
+        held_out = method.read(self._content(job, job.request["validation_file"]))
+        gate = {question_key(example) for example in held_out}
+        examples = [example for example in examples if question_key(example) not in gate]
+        last = max((example.line for example in examples), default=0)
+        return examples + [replace(e, line=last + e.line) for e in held_out], gate
+
+    def _content(self, job: Job, file_id: str) -> bytes:
+        return self.content.read(self.ledger.file(job.owner, file_id).digest)
 
     def _parent(self, job: Job, active: Version | None) -> Version | None:
         """The version that the training goes on from: a named one; for preferences, the active."""
@@ -183,9 +199,9 @@ class Preparing:
             raise NotFound(f"version of the voice '{job.suffix}'", named)
         return parent
 
-    def _splits(self, job: Job, examples: list[Example]) -> dict[str, Split]:
+    def _splits(self, job: Job, examples: list[Example], gate: set[str]) -> dict[str, Split]:
         """The split of every example, remembered for ever."""
         known = self.voices.splits(job.owner, job.suffix)
-        splits = assign_splits(examples, known=known)
+        splits = assign_splits(examples, known=known, gate=gate)
         self.voices.keep_splits(job.owner, job.suffix, splits)
         return splits

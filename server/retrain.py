@@ -229,6 +229,7 @@ def _asked(
     return JobCreate(
         model=services.engine.generator.name,
         training_file=file_id,
+        validation_file=last.request.get("validation_file") if last else None,
         suffix=name,
         hyperparameters={**hyperparameters, **wanted.hyperparameters},
         adapter=adapter,

@@ -221,11 +221,13 @@ class RowMaker:
         served = self.library.search(self.stores, example.question, k=self.hits)
         if example.declines:
             return "none", served, []
-        told = "\n".join(message["content"] for message in example.messages)
-        stated = figures(_STEP.sub("", example.reply)) - figures(told)
-        if not stated:
-            return "chat", served, []
-        gold = self._gold(example, stated)
+        stated = figures(_STEP.sub("", example.reply))
+        gold = self._gold(example, stated) if stated else []
+        if not gold:  # what the user has named needs no passage
+            stated -= figures("\n".join(message["content"] for message in example.messages))
+            if not stated:
+                return "chat", served, []
+            gold = self._gold(example, stated)
         if not gold:
             return "unsupported", [], []
         if random_.random() < self.shares.gold_only:

@@ -31,18 +31,22 @@ def teach(
     task: str | None = None,
     uses_documents: bool | None = None,
     drop: Sequence[str] = (),
+    validation: Path | None = None,
 ) -> dict[str, Any]:
     """Upload the examples, start the job and follow it to its end; returns the job.
 
     `task` and `uses_documents` are recognised from the examples where they are None; `drop` names
-    the findings of the data report whose pairs are left out.
+    the findings of the data report whose pairs are left out. The examples of `validation`, if
+    given, are the gate's rows, and none of `file` are held back for it.
     """
     uploaded = client.upload(file, purpose="fine-tune")
+    held_out = client.upload(validation, purpose="fine-tune")["id"] if validation else None
     job = client.post(
         "/v1/fine_tuning/jobs",
         {
             "model": client.get("/healthz")["generator"],
             "training_file": uploaded["id"],
+            "validation_file": held_out,
             "suffix": name,
             "hyperparameters": {k: v for k, v in hyperparameters.items() if v is not None},
             "metadata": {"vector_store_id": store_id},

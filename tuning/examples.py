@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tuning.declines import looks_like_decline
@@ -118,7 +118,10 @@ def _message(value: Any, index: int) -> dict[str, str]:
 
 
 def assign_splits(
-    examples: Sequence[Example], *, known: Mapping[str, Split] | None = None
+    examples: Sequence[Example],
+    *,
+    known: Mapping[str, Split] | None = None,
+    gate: Collection[str] = (),
 ) -> dict[str, Split]:
     """The split of every example, by its `question_key`: once assigned, for ever.
 
@@ -126,14 +129,20 @@ def assign_splits(
     taken in the order of a hash: to the gate until it has 15% of the rows (up to 30% to reach 90
     rows), then to dev until it has 10%, then to train. Where there are too few groups to fill
     all three, or a group is nothing but its reply (rows grouped by the label to be learned), each
-    question is a group of its own.
+    question is a group of its own. `gate` names the questions of a validation file: they are the
+    gate then, and no further ones.
     """
+    chosen: dict[str, Split] = dict.fromkeys(gate, "gate")
+    examples = [example for example in examples if question_key(example) not in chosen]
     groups = {question_key(example): example.group for example in examples}
+    share = min(max(GATE_SHARE, GATE_ROWS / max(1, len(groups))), GATE_SHARE_MOST)
+    if chosen:
+        share = 0.0
     if len(set(groups.values())) >= LEAST_GROUPS and not _grouped_by_reply(examples):
-        splits = _assign(groups, known or {})
+        splits = _assign(groups, known or {}, share) | chosen
         if {"train", "dev", "gate"} <= set(splits.values()):
             return splits
-    return _assign({key: key for key in groups}, known or {})
+    return _assign({key: key for key in groups}, known or {}, share) | chosen
 
 
 def _grouped_by_reply(examples: Sequence[Example]) -> bool:
@@ -143,9 +152,11 @@ def _grouped_by_reply(examples: Sequence[Example]) -> bool:
     return len(examples) > len(pairs) == len(groups) == len(replies)
 
 
-def _assign(groups: Mapping[str, str], known: Mapping[str, Split]) -> dict[str, Split]:
+def _assign(
+    groups: Mapping[str, str], known: Mapping[str, Split], share: float
+) -> dict[str, Split]:
+    """Fill the gate with `share` of the questions, then dev, then train; by group."""
     total = len(groups)
-    share = min(max(GATE_SHARE, GATE_ROWS / total), GATE_SHARE_MOST)
     wanted: dict[Split, float] = {"gate": share * total, "dev": DEV_SHARE * total}
     most: dict[Split, float] = {"gate": GATE_SHARE_MOST * total, "dev": 2 * DEV_SHARE * total}
     splits = {key: known[key] for key in groups if key in known}

@@ -2,8 +2,8 @@
 
 `method` says how (`methods.py`), `adapter` whether a LoRA adapter or all weights are trained.
 `suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
-are built with, else the default store is used. Faulty training data is refused here, with the
-numbers of the lines, before a job exists.
+are built with, else the default store is used. A `validation_file` is the gate's set. Faulty
+data is refused here, with the numbers of the lines, before a job exists.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from litestar import Router, get, post
@@ -27,7 +28,7 @@ from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
 from tuning.errors import ExamplesError
 from tuning.findings import check_codes
-from tuning.records import AdapterKind
+from tuning.records import AdapterKind, Example
 from tuning.task import KINDS
 
 SAME_REQUEST_SECONDS = 60  # the client repeats a POST that seems to have failed
@@ -171,8 +172,6 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
             param="model",
             code="model_not_found",
         )
-    if data.validation_file:
-        raise _refused("validation_file", "A validation file of your own is not supported yet.")
     if data.task is not None and data.task not in KINDS:
         raise _refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
     try:
@@ -186,9 +185,30 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         raise _refused("suffix", f"'{name}' is the name of a model already.")
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
-    file = services.ledger.file(owner, data.training_file)
     method, asked = read_method(data.method)
-    examples = method.read(services.content.read(file.digest))
+    files = [data.training_file, *([data.validation_file] if data.validation_file else [])]
+    for file_id in files:
+        _check_examples(services, method.read(_content(services, owner, file_id)))
+    return {
+        "training_file": data.training_file,
+        "validation_file": data.validation_file,
+        "suffix": name,
+        "store": store,
+        "metadata": data.metadata or {},
+        "method": method.type,
+        "hyperparameters": _hyperparameters(data, method, asked),
+        "task": data.task,
+        "uses_documents": data.uses_documents,
+        "drop": sorted(set(data.drop or [])),
+    }
+
+
+def _content(services: Services, owner: str, file_id: str) -> bytes:
+    return services.content.read(services.ledger.file(owner, file_id).digest)
+
+
+def _check_examples(services: Services, examples: Sequence[Example]) -> None:
+    """Raise ExamplesError where a reply fills the generator's context."""
     context = services.engine.context_tokens
     too_long = [
         (example.line, f"the reply has {tokens} tokens; the context holds {context}")
@@ -199,17 +219,6 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     ]
     if too_long:
         raise ExamplesError(too_long)
-    return {
-        "training_file": data.training_file,
-        "suffix": name,
-        "store": store,
-        "metadata": data.metadata or {},
-        "method": method.type,
-        "hyperparameters": _hyperparameters(data, method, asked),
-        "task": data.task,
-        "uses_documents": data.uses_documents,
-        "drop": sorted(set(data.drop or [])),
-    }
 
 
 def _hyperparameters(data: JobCreate, method: Method, asked: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +263,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "model": job.model,
         "suffix": job.suffix,
         "training_file": job.request["training_file"],
-        "validation_file": None,
+        "validation_file": job.request.get("validation_file"),
         "fine_tuned_model": job.fine_tuned_model,
         "trained_tokens": job.trained_tokens,
         "error": job.error,

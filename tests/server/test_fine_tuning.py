@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import openai
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
+
+from tuning.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +174,34 @@ def test_faulty_training_data_is_refused_with_its_line(
     assert refused.value.body.keys() == {"message", "type", "param", "code"}
 
 
+def test_a_validation_file_is_what_the_gate_judges_on(server, teacher) -> None:
+    house = teacher(server.client)
+    held_out = [
+        *talks(1, reply="Held out."),  # the training file has this question, too
+        *([("user", f"held out {n}"), ("assistant", "Fine.")] for n in range(11)),
+    ]
+    file = house.upload(lines(*held_out))
+    job = house.start(lines(*talks(30)), validation_file=file)
+    assert job.validation_file == file
+    folder = server.settings.folder("runs") / job.id
+    deadline = time.monotonic() + 60
+    while not (folder / "config.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.client.fine_tuning.jobs.cancel(job.id)
+    rows = Run(folder).rows()
+    gate = {row.question for row in rows if row.split == "gate"}
+    assert gate == {"question 0", *(f"held out {n}" for n in range(11))}
+    assert len([row for row in rows if row.split != "gate"]) == 29
+
+
+def test_a_faulty_validation_file_is_refused_with_its_line(server, teacher) -> None:
+    house = teacher(server.client)
+    file = house.upload(lines(*talks(20)) + b"\n{broken")
+    with pytest.raises(openai.BadRequestError, match="line 21"):
+        house.start(lines(*talks(30)), validation_file=file)
+
+
 @pytest.mark.parametrize(
     ("request_", "param"),
     [
@@ -178,7 +209,6 @@ def test_faulty_training_data_is_refused_with_its_line(
         ({"suffix": "a" * 41}, "suffix"),
         ({"suffix": "GENERATOR"}, "suffix"),
         ({"model": "EMBEDDER"}, "model"),
-        ({"validation_file": "file-x"}, "validation_file"),
         ({"method": {"type": "reinforcement"}}, "method"),
         ({"hyperparameters": {"n_epochs": 0}}, "n_epochs"),
         ({"hyperparameters": {"n_epochs": 1.5}}, "n_epochs"),

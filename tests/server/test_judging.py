@@ -94,6 +94,31 @@ def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
     assert measured.forgetting is None
 
 
+def answered(rows: list[Row], *, kind: str, mine: str, its: str) -> dict[str, Any]:
+    """The measures of a task where the candidate says `mine` to every row, the base `its`."""
+    chat = [replace(row, kind="chat", passages=()) for row in rows]
+    filled, prompts = gate_prompts(chat, against=None, kind=kind)
+    assert {prompt.id.partition(":")[0] for prompt in prompts} == {"answer"}
+    texts = [
+        Text(p.id, "new", mine, 3, "stop") if p.adapter else Text(p.id, None, its, 3, "stop")
+        for p in prompts
+    ]
+    measured = measure(filled, texts, candidate="new", against=None, kind=kind)
+    return {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
+
+
+def test_labels_are_judged_by_how_many_are_right(rows: list[Row]) -> None:
+    labelled = [replace(row, reply="refund") for row in rows if row.kind == "gold"]
+    found = answered(labelled, kind="label", mine=" Refund", its="It is about a refund.")
+    assert found == {"accuracy": (40, 0)}
+
+
+def test_json_is_judged_by_its_form_and_its_fields(rows: list[Row]) -> None:
+    structured = [replace(r, reply='{"a": 1, "b": 2}') for r in rows if r.kind == "gold"]
+    found = answered(structured, kind="json", mine='{"a": 1, "b": 3}', its="a is 1")
+    assert found == {"valid": (40, 0), "field accuracy": (20, 0)}
+
+
 def test_rows_that_only_one_has_written_for_do_not_count(rows: list[Row]) -> None:
     filled, prompts = gate_prompts(rows, against=None)
     answers = [p for p in prompts if p.id.startswith("answer:")]

@@ -232,6 +232,14 @@ def test_labels_that_are_their_own_groups_are_split_by_question() -> None:
     assert len(taught) == 12 and held_out <= taught
 
 
+def test_a_validation_file_is_the_gate_and_holds_nothing_else_back() -> None:
+    rows = rows_of({f"g{n}": 5 for n in range(20)})
+    chosen = {question_key(row) for row in rows if row.group in ("g1", "g2")}
+    splits = assign_splits(rows, gate=chosen)
+    assert {key for key, split in splits.items() if split == "gate"} == chosen
+    assert set(splits.values()) == {"train", "dev", "gate"}
+
+
 def test_a_huge_group_is_learned_from_and_not_held_out() -> None:
     rows = rows_of({"huge": 60, **{f"g{n}": 5 for n in range(8)}})
     splits = assign_splits(rows)
