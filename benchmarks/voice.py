@@ -24,12 +24,10 @@ from typing import Any
 
 from rich.console import Console
 
-from retrieval.attribute import figures
-from retrieval.measure import interval
+from benchmarks.voice_report import ARMS, Asked, report, table
 from server.answer import Question, prepare
 from server.auth import LOCAL_OWNER
 from server.client import ClientError, connect
-from server.evaluate import declined, expected_found
 from server.ingestion import ingest_paths
 from server.judging import facts
 from server.prompt import Message, build
@@ -40,22 +38,19 @@ from tuning.adapter import AdapterSet
 from tuning.examples import assign_splits, question_key, read_examples
 from tuning.generate import Sampling
 from tuning.generator import load_generator
-from tuning.overlap import copied_ngrams, rouge_l
-from tuning.records import Prompt, Row, Text
+from tuning.records import Prompt, Text
 from tuning.run import Run
-from tuning.style import StyleJudge
-from tuning.task_measures import json_scores, label_scores, routing_baseline
+from tuning.task_measures import routing_baseline
 from tuning.writer import write
 
 VOICE = "benchmark"
 GROUPS = ("topic", "intent", "section", "document", "group")
 SHOTS = 3
 SHOT_CHARACTERS = 400
-STYLE_TEXTS, PROBES = 60, 300
+STYLE_TEXTS, PROBES = 60, 100
 HELD_OUT, HELD_OUT_SHORT = 60, 200  # pairs; more where the replies are short
 SHORT = 120  # characters
 QUESTION_TOKENS, PROBE_TOKENS = 96, 40
-ARMS = ("base", "few_shot", "tuned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"{len(train)} pairs to train on, {len(held_out)} held out")
         job = _train(settings, train, held_out, options, console)
         questions = _jsonl(options.questions) if options.questions else []
-        report = measure(settings, job, train, held_out, questions, options, console)
-    _print(report)
-    print(json.dumps(report))
+        made = measure(settings, job, train, held_out, questions, options, console)
+    print(table(made))
+    print(json.dumps(made))
 
 
 def read_pairs(path: Path, *, train: int, held: int | None) -> tuple[list[Pair], list[Pair]]:
@@ -178,7 +173,7 @@ def measure(
     options: argparse.Namespace,
     console: Console,
 ) -> dict[str, Any]:
-    """Let every arm write, and measure what it wrote."""
+    """Let every arm write, and report on what it wrote."""
     digest = job["fine_tuned_model"].rpartition(":")[2]
     run = Run(settings.folder("runs") / job["id"])
     shots = _shots(train)
@@ -223,10 +218,10 @@ def measure(
             prompts.append(Prompt(f"style:{number}", built("base", pair.input), None, longest))
         probes = [row for row in run.rows() if row.split == "train" and facts(row)][:PROBES]
         for number, row in enumerate(probes):
-            bare = build(
-                [{"role": "user", "content": row.question}], [], budget=0, count_tokens=len
-            )
-            for arm in ("base", "tuned"):
+            for arm in ARMS:
+                history = shots if arm == "few_shot" else ()
+                question = {"role": "user", "content": row.question}
+                bare = build([*history, question], [], budget=0, count_tokens=len)
                 prompts.append(
                     Prompt(f"{arm}:probe:{number}", bare.messages, adapters[arm], PROBE_TOKENS)
                 )
@@ -247,50 +242,21 @@ def measure(
     if options.texts:
         lines = [json.dumps({"id": id_, "text": text.text}) for id_, text in texts.items()]
         options.texts.write_text("\n".join(lines))
-    replies = [pair.output for pair in train]
-    style_texts = [texts[f"style:{n}"].text for n in range(min(STYLE_TEXTS, len(train)))]
-    judge = StyleJudge.fit(replies, style_texts)
-    house = [pair.output for pair in held_out]
-    report: dict[str, Any] = {
-        "ceiling": {
-            "style": statistics.fmean(judge.score(house)),
-            "copied_ngram": statistics.fmean(copied_ngrams(house, replies)),
-        }
+    asked = Asked(
+        [pair.output for pair in train],
+        [pair.output for pair in held_out],
+        questions,
+        probes,
+        lengths,
+        task,
+        routed,
+    )
+    return {
+        **report(asked, texts),
+        "task": task,
+        "train_seconds": job["result"]["seconds"],
+        "train_tokens_per_second": job["result"]["tokens_per_second"],
     }
-    for arm in ARMS:
-        written = [texts[f"{arm}:pair:{n}"].text for n in range(len(held_out))]
-        arm_report = {
-            "style": statistics.fmean(judge.score(written)),
-            "heldout_loss": statistics.fmean(
-                texts[f"{arm}:loss:{n}"].loss or 0.0 for n in range(min(HELD_OUT, len(held_out)))
-            ),
-            "rougeL": statistics.fmean(
-                rouge_l(text, pair.output) for text, pair in zip(written, held_out, strict=True)
-            ),
-            "copied_ngram": statistics.fmean(copied_ngrams(written, replies)),
-            "prompt_tokens": statistics.fmean(
-                lengths[f"{arm}:pair:{n}"] for n in range(len(held_out))
-            ),
-        }
-        if task["kind"] == "label":
-            scores = label_scores(written, house, task.get("labels") or sorted(set(replies)))
-            arm_report |= {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1}
-        if task["kind"] == "json":
-            fields = json_scores(written, house)
-            arm_report |= {"valid": fields.valid, "accuracy": fields.field_accuracy}
-        if questions:
-            arm_report |= _grounding(arm, questions, texts)
-        if probes and arm != "few_shot":
-            arm_report["memorised"] = _memorised(arm, probes, texts)
-        report[arm] = arm_report
-    if routed:
-        scores = label_scores(routed, house, sorted(set(replies)))
-        report["embedding_router"] = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1}
-    report["verdict"] = _verdict(report)
-    report["task"] = task
-    report["train_seconds"] = job["result"]["seconds"]
-    report["train_tokens_per_second"] = job["result"]["tokens_per_second"]
-    return report
 
 
 def _shots(train: Sequence[Pair]) -> tuple[Message, ...]:
@@ -333,60 +299,6 @@ def _written(
             texts[text.id] = text
             status.update(f"writing: {len(texts)} of {len(prompts)}")
     return texts
-
-
-def _grounding(
-    arm: str, questions: Sequence[Mapping[str, Any]], texts: Mapping[str, Text]
-) -> dict[str, float | None]:
-    answers = [(q, texts[f"{arm}:question:{n}"].text) for n, q in enumerate(questions)]
-    answerable = [(q, a) for q, a in answers if q.get("answerable", True)]
-    other = [a for q, a in answers if not q.get("answerable", True)]
-    expected = [(q, a) for q, a in answerable if q.get("expected")]
-    found = [expected_found(a, q["expected"]) for q, a in expected]
-    ends = interval([float(f) for f in found]) if found else None
-    return {
-        "expected_found": ends.mean if ends else None,
-        "expected_found_low": ends.low if ends else None,
-        "expected_found_high": ends.high if ends else None,
-        "declined_unanswerable": statistics.fmean(map(declined, other)) if other else None,
-        "false_refusals": statistics.fmean(declined(a) for _, a in answerable),
-        "median_words": statistics.median(len(a.split()) for _, a in answerable),
-    }
-
-
-def _memorised(arm: str, probes: Sequence[Row], texts: Mapping[str, Text]) -> float:
-    return statistics.fmean(
-        facts(row) <= figures(texts[f"{arm}:probe:{n}"].text) for n, row in enumerate(probes)
-    )
-
-
-def _verdict(report: Mapping[str, Any]) -> str:
-    """Two sentences by simple rules; the product's own verdict is `houseword evaluate`."""
-    ceiling, base, shot, tuned = (report[name] for name in ("ceiling", *ARMS))
-    best = max(base["style"], shot["style"])
-    told = [
-        f"The voice reaches {tuned['style'] / ceiling['style']:.0%} of the house's own style, "
-        f"the best prompt {best / ceiling['style']:.0%}."
-    ]
-    if tuned["style"] - best < 0.05:
-        told.append("A prompt is enough: do not tune.")
-    elif tuned.get("expected_found", 1) < max(
-        base.get("expected_found", 0), shot.get("expected_found", 0)
-    ):
-        told.append("It tells fewer of the expected facts than a prompt does: do not promote it.")
-    else:
-        told.append("It keeps the facts as well as the best prompt does: promote it.")
-    return " ".join(told)
-
-
-def _print(report: Mapping[str, Any]) -> None:
-    names = list(dict.fromkeys(name for arm in ARMS for name in report[arm]))
-    columns = ("ceiling", *ARMS)
-    print(f"{'':24}" + "".join(f"{column:>12}" for column in columns))
-    for name in names:
-        values = [report[column].get(name) for column in columns]
-        print(f"{name:24}" + "".join(f"{v:12.3f}" if v is not None else f"{'':12}" for v in values))
-    print(report["verdict"])
 
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:
