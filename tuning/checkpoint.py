@@ -38,6 +38,12 @@ class Progress:
     best: float = float("inf")
     worse: int = 0
 
+    @property
+    def before(self) -> float:
+        """The held-out loss that the training began with."""
+        assert self.heldout_before is not None, "nothing was measured yet"
+        return self.heldout_before
+
 
 class Checkpoints:
     """The checkpoints of one run folder."""

@@ -8,8 +8,7 @@ training starts (the reference): the base, or the version that it goes on from.
     loss          = -log sigmoid(reward(preferred) - reward(rejected))
 
 The reference never changes, so what it gives each reply is computed once, before the training,
-and no second model is kept. Like `voice.py`, which has the parts that both share, the loop can
-be killed at any moment and goes on from its last complete checkpoint.
+and no second model is kept. The loop is that of `voice.py`.
 
 Knows no documents, no HTTP and no jobs. Read `train_preferences` first.
 """
@@ -27,12 +26,12 @@ import torch
 import torch.nn.functional as F
 
 from tuning.adapter import load_adapter, new_adapter
-from tuning.checkpoint import Checkpoints, Progress
+from tuning.checkpoint import Checkpoints
 from tuning.errors import ExamplesError
 from tuning.generator import Generator
 from tuning.records import PreferenceConfig, Row
 from tuning.template import ChatTemplate
-from tuning.voice import Encoded, Lessons, Outcome, Report, encode, require_finite, schedule
+from tuning.voice import Encoded, Lessons, Outcome, Report, encode, practise
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,11 @@ class Pair:
 
     @property
     def width(self) -> int:
-        return max(len(self.preferred.ids), len(self.rejected.ids))
+        return max(self.preferred.tokens, self.rejected.tokens)
+
+    @property
+    def tokens(self) -> int:
+        return self.preferred.tokens + self.rejected.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,6 @@ def train_preferences(
         ExamplesError: a row is longer than `config.row_tokens`, or a split is empty.
         Diverged: a loss is no longer a number; the message has the step and the learning rate.
     """
-    began = clock()
     train = pairs([r for r in rows if r.split == "train"], generator.template, config)
     dev = pairs([r for r in rows if r.split == "dev"], generator.template, config)
     if not train or not dev:
@@ -97,110 +99,39 @@ def train_preferences(
 
     torch.manual_seed(config.seed)
     model = new_adapter(generator, config, parent)
-    model.train()
-    model.set_attn_implementation("eager")  # as in voice.py
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.0)
+    model.set_attn_implementation("eager")  # as `practise` does: the reference must be the same
     judge = Judge(Lessons(model, generator), config)
     # Before any checkpoint is restored: the model is the reference here, and only here.
+    began = clock()
     train, dev = judge.refer([*train, *dev], split=len(train), cache=checkpoints.folder)
-
+    referring = clock() - began
     plan = [
         step
         for epoch in range(config.max_epochs)
         for step in steps(train, config.batch_pairs, seed=config.seed + epoch)
     ]
-    steps_per_epoch = len(plan) / config.max_epochs
-    evaluate_every = max(1, round(steps_per_epoch / config.evaluations_per_epoch))
-    limit = 60 * config.max_minutes if config.max_minutes else float("inf")  # seconds
-    progress = checkpoints.restore(model, optimizer) or Progress()
-    started = began - progress.seconds
-    report({"step": progress.step, "train_rows": len(train), "dev_rows": len(dev)})
-
-    def evaluate() -> None:
-        evaluation_began = clock()
-        metrics = judge.heldout(dev)
-        loss = metrics["heldout_loss"]
-        require_finite(loss, "held-out loss", step=progress.step, rate=rate)
-        progress.evaluation_seconds = clock() - evaluation_began
-        progress.worse = 0 if loss < progress.best else progress.worse + 1
-        if loss < progress.best:
-            progress.best = loss
-            checkpoints.keep_best(model, progress)
-        report({"step": progress.step, **metrics})
-
-    rate = 0.0
-    if progress.heldout_before is None:
-        evaluate()
-        progress.heldout_before = progress.best
-
-    saved = clock()
-    stopped = "epochs"
-    for step, batch in enumerate(plan[progress.step :], progress.step + 1):
-        done = max((step - 1) / len(plan), (clock() - started) / limit)
-        rate = config.learning_rate * schedule(done, config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, margins = 0.0, []
-        tokens = reply_tokens(batch)
-        for part in micro_batches(batch, config.micro_tokens):  # their gradients add up
-            judged = judge(part)
-            # DPO looks at the difference alone, and both replies may become unlikelier. The
-            # preferred one's own loss holds it up (Pang et al. 2024, equation 2).
-            share = judged.loss.sum() / len(batch)
-            share = share + config.sft_weight * judged.preferred_nll.sum() / tokens
-            share.backward()  # type: ignore[no-untyped-call]
-            loss += share.item()
-            margins += judged.margin.tolist()
-        norm = torch.nn.utils.clip_grad_norm_(weights, config.clip)
-        require_finite(loss, "loss", step=step, rate=rate)
-        require_finite(norm.item(), "gradient", step=step, rate=rate)
-        optimizer.step()
-        optimizer.zero_grad()
-
-        progress.step = step
-        progress.rows += len(batch)
-        progress.tokens += sum(len(p.preferred.ids) + len(p.rejected.ids) for p in batch)
-        progress.seconds = clock() - started
-        report(
-            {
-                "step": step,
-                "epoch": round(step / steps_per_epoch, 2),
-                "loss": loss,
-                "accuracy": accuracy(margins),
-                "margin": sum(margins) / len(margins),
-                "learning_rate": rate,
-                "rows": progress.rows,
-                "tokens": progress.tokens,
-                "tokens_per_second": progress.tokens / progress.seconds,
-                "seconds": progress.seconds,
-                "done": round(done, 3),
-            }
-        )
-
-        # One more step and the last two evaluations must still fit into the time.
-        ahead = progress.seconds / step + 2 * progress.evaluation_seconds
-        out_of_time = progress.seconds + ahead >= limit
-        if step % evaluate_every == 0 or out_of_time or step == len(plan):
-            evaluate()
-        if out_of_time or progress.worse >= config.patience:
-            stopped = "minutes" if out_of_time else "patience"
-            break
-        if clock() - saved >= config.checkpoint_seconds:
-            checkpoints.save(model, optimizer, progress)
-            saved = clock()
-
+    progress, stopped = practise(
+        model,
+        plan,
+        config,
+        learn=judge.learn,
+        heldout=lambda: judge.heldout(dev),
+        sizes={"train_rows": len(train), "dev_rows": len(dev)},
+        checkpoints=checkpoints,
+        report=report,
+        clock=clock,
+        spent=referring,
+        evaluations_ahead=2,
+    )
     load_adapter(model, checkpoints.best)
     best = judge.heldout(dev)
-    progress.seconds = clock() - started
-    assert progress.heldout_before is not None
     return PreferenceOutcome(
         steps=progress.step,
         rows=progress.rows,
         tokens=progress.tokens,
         seconds=progress.seconds,
         stopped=stopped,
-        heldout_before=progress.heldout_before,
+        heldout_before=progress.before,
         heldout_after=progress.best,
         accuracy=best["heldout_accuracy"],
         margin=best["heldout_margin"],
@@ -215,6 +146,7 @@ class Judge:
     def __init__(self, lessons: Lessons, config: PreferenceConfig) -> None:
         self._lessons = lessons
         self._beta = config.beta
+        self._sft_weight = config.sft_weight
         self._tokens = config.micro_tokens
 
     def __call__(self, some: Sequence[Pair]) -> Judged:
@@ -222,6 +154,25 @@ class Judge:
         reference = torch.tensor([p.reference for p in some], device=preferred.device)  # (pairs, 2)
         margin = (preferred - reference[:, 0]) - (rejected - reference[:, 1])
         return Judged(self._beta * margin, -preferred)
+
+    def learn(self, batch: Sequence[Pair]) -> dict[str, float]:
+        """Add the gradients of a batch; returns its loss and how well it was judged before."""
+        loss, margins = 0.0, []
+        tokens = reply_tokens(batch)
+        for part in micro_batches(batch, self._tokens):  # their gradients add up
+            judged = self(part)
+            # DPO looks at the difference alone, and both replies may become unlikelier. The
+            # preferred one's own loss holds it up (Pang et al. 2024, equation 2).
+            share = judged.loss.sum() / len(batch)
+            share = share + self._sft_weight * judged.preferred_nll.sum() / tokens
+            share.backward()  # type: ignore[no-untyped-call]
+            loss += share.item()
+            margins += judged.margin.tolist()
+        return {
+            "loss": loss,
+            "accuracy": accuracy(margins),
+            "margin": sum(margins) / len(margins),
+        }
 
     @torch.no_grad()
     def refer(

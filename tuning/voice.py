@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,17 @@ class Encoded:
 
     ids: list[int]
     reply_start: int
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+
+class _Learnt(Protocol):
+    """What a batch consists of."""
+
+    @property
+    def tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +88,83 @@ def train_voice(
 
     torch.manual_seed(config.seed)
     model = new_adapter(generator, config, parent)
-    model.train()
-    model.set_attn_implementation("eager")  # 1.2x faster than sdpa backward at these lengths
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.0)
     lessons = Lessons(model, generator)
-
     plan = [
         batch
         for epoch in range(config.max_epochs)
         for batch in batches(train, config.batch_tokens, seed=config.seed + epoch)
     ]
+    progress, stopped = practise(
+        model,
+        plan,
+        config,
+        learn=lambda batch: {"loss": lessons.learn(batch, config.micro_tokens)},
+        heldout=lambda: {"heldout_loss": lessons.heldout(dev, config)},
+        sizes={"train_rows": len(train), "dev_rows": len(dev)},
+        checkpoints=checkpoints,
+        report=report,
+        clock=clock,
+    )
+    return Outcome(
+        steps=progress.step,
+        rows=progress.rows,
+        tokens=progress.tokens,
+        seconds=progress.seconds,
+        stopped=stopped,
+        heldout_before=progress.before,
+        heldout_after=progress.best,
+    )
+
+
+def practise(
+    model: Any,
+    plan: Sequence[Sequence[_Learnt]],
+    config: VoiceConfig,
+    *,
+    learn: Callable[[Any], dict[str, Any]],
+    heldout: Callable[[], dict[str, Any]],
+    sizes: dict[str, int],
+    checkpoints: Checkpoints,
+    report: Report,
+    clock: Callable[[], float],
+    spent: float = 0.0,
+    evaluations_ahead: int = 1,
+) -> tuple[Progress, str]:
+    """Learn batch by batch until the plan, the time or the patience ends; returns why it did.
+
+    `learn` adds the gradients of a batch and returns its `loss`, `heldout` measures and returns
+    `heldout_loss`; both may return more, which is reported. `spent` are the seconds that the
+    caller has used up already, `evaluations_ahead` those measurements for which time must be
+    left at the end.
+
+    Raises:
+        Diverged: a loss is no longer a number; the message has the step and the learning rate.
+    """
+    began = clock() - spent
+    model.train()
+    model.set_attn_implementation("eager")  # 1.2x faster than sdpa backward at these lengths
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.0)
     steps_per_epoch = len(plan) / config.max_epochs
     evaluate_every = max(1, round(steps_per_epoch / config.evaluations_per_epoch))
     limit = 60 * config.max_minutes if config.max_minutes else float("inf")  # seconds
     progress = checkpoints.restore(model, optimizer) or Progress()
-    started = clock() - progress.seconds
-    report({"step": progress.step, "train_rows": len(train), "dev_rows": len(dev)})
+    started = began - progress.seconds
+    rate = 0.0
+    report({"step": progress.step, **sizes})
 
     def evaluate() -> None:
-        began = clock()
-        loss = lessons.heldout(dev, config)
+        evaluation_began = clock()
+        metrics = heldout()
+        loss = metrics["heldout_loss"]
         require_finite(loss, "held-out loss", step=progress.step, rate=rate)
-        progress.evaluation_seconds = clock() - began
+        progress.evaluation_seconds = clock() - evaluation_began
         progress.worse = 0 if loss < progress.best else progress.worse + 1
         if loss < progress.best:
             progress.best = loss
             checkpoints.keep_best(model, progress)
-        report({"step": progress.step, "heldout_loss": loss})
+        report({"step": progress.step, **metrics})
 
-    rate = 0.0
     if progress.heldout_before is None:
         evaluate()
         progress.heldout_before = progress.best
@@ -118,22 +176,22 @@ def train_voice(
         rate = config.learning_rate * schedule(done, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = lessons.learn(batch, config.micro_tokens)
+        metrics = learn(batch)
         norm = torch.nn.utils.clip_grad_norm_(weights, config.clip)
-        require_finite(loss, "loss", step=step, rate=rate)
+        require_finite(metrics["loss"], "loss", step=step, rate=rate)
         require_finite(norm.item(), "gradient", step=step, rate=rate)
         optimizer.step()
         optimizer.zero_grad()
 
         progress.step = step
         progress.rows += len(batch)
-        progress.tokens += sum(len(row.ids) for row in batch)
+        progress.tokens += sum(row.tokens for row in batch)
         progress.seconds = clock() - started
         report(
             {
                 "step": step,
                 "epoch": round(step / steps_per_epoch, 2),
-                "loss": loss,
+                **metrics,
                 "learning_rate": rate,
                 "rows": progress.rows,
                 "tokens": progress.tokens,
@@ -143,8 +201,8 @@ def train_voice(
             }
         )
 
-        # One more step and the last evaluation must still fit into the time.
-        ahead = progress.seconds / step + progress.evaluation_seconds
+        # One more step and the last evaluations must still fit into the time.
+        ahead = progress.seconds / step + evaluations_ahead * progress.evaluation_seconds
         out_of_time = progress.seconds + ahead >= limit
         measured = step % evaluate_every == 0 or out_of_time or step == len(plan)
         if measured:
@@ -157,16 +215,7 @@ def train_voice(
             saved = clock()
 
     progress.seconds = clock() - started
-    assert progress.heldout_before is not None
-    return Outcome(
-        steps=progress.step,
-        rows=progress.rows,
-        tokens=progress.tokens,
-        seconds=progress.seconds,
-        stopped=stopped,
-        heldout_before=progress.heldout_before,
-        heldout_after=progress.best,
-    )
+    return progress, stopped
 
 
 class Lessons:
