@@ -5,7 +5,6 @@ It knows no documents and no model. Read `read_questions` first.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from server.errors import ApiError
 from server.judging import facts
 from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, Message
+from tuning.examples import parse_lines
 from tuning.records import Row
 
 ANSWERABLE, UNANSWERABLE = 60, 30
@@ -86,28 +86,7 @@ def read_questions(data: bytes) -> list[Question]:
     Raises:
         QuestionsError: every faulty line with its number and reason, or no question at all.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise QuestionsError([(line, "not UTF-8 text")]) from None
-    questions: list[Question] = []
-    problems: list[tuple[int, str]] = []
-    for number, line_text in enumerate(text.split("\n"), 1):
-        if not line_text.strip():
-            continue
-        try:
-            value = json.loads(line_text)
-            json.dumps(value, ensure_ascii=False).encode()
-            questions.append(_question(value, number))
-        except json.JSONDecodeError as error:
-            problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
-        except RecursionError:
-            problems.append((number, "JSON nested too deeply"))
-        except UnicodeEncodeError:
-            problems.append((number, "half a character (an unpaired surrogate such as \\ud83d)"))
-        except ValueError as error:
-            problems.append((number, str(error)))
+    questions, problems = parse_lines(data, _question)
     if problems:
         raise QuestionsError(problems)
     if not questions:

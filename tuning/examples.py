@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tuning.declines import looks_like_decline
 from tuning.errors import ExamplesError
@@ -26,6 +26,7 @@ DEV_SHARE = 0.10
 LEAST_GROUPS = 8
 _GROUP_FIELDS = ("group", "topic", "intent", "document")
 _ROLES = ("system", "user", "assistant")
+_Item = TypeVar("_Item")
 
 
 def read_examples(data: bytes) -> list[Example]:
@@ -43,28 +44,7 @@ def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Exampl
     Raises:
         ExamplesError: with every faulty line's number and reason, or too few examples.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data[: error.start].count(b"\n") + 1
-        raise ExamplesError([(number, "not UTF-8 text")]) from None
-    examples: list[Example] = []
-    problems: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-            json.dumps(value, ensure_ascii=False).encode()
-            examples.append(parse(value, number))
-        except json.JSONDecodeError as error:
-            problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
-        except RecursionError:
-            problems.append((number, "JSON nested too deeply"))
-        except UnicodeEncodeError:
-            problems.append((number, "half a character (an unpaired surrogate such as \\ud83d)"))
-        except ValueError as error:
-            problems.append((number, str(error)))
+    examples, problems = parse_lines(data, parse)
     if problems:
         raise ExamplesError(problems)
     if not examples:
@@ -75,6 +55,35 @@ def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Exampl
             [(0, f"the file holds {held}; a voice needs at least {MINIMUM_EXAMPLES}")]
         )
     return examples
+
+
+def parse_lines(
+    data: bytes, parse: Callable[[Any, int], _Item]
+) -> tuple[list[_Item], list[tuple[int, str]]]:
+    """What `parse(value, line)` makes of the lines of JSONL, and why some cannot be used."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data[: error.start].count(b"\n") + 1
+        return [], [(number, "not UTF-8 text")]
+    items: list[_Item] = []
+    problems: list[tuple[int, str]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()
+            items.append(parse(value, number))
+        except json.JSONDecodeError as error:
+            problems.append((number, f"broken JSON ({error.msg} at column {error.colno})"))
+        except RecursionError:
+            problems.append((number, "JSON nested too deeply"))
+        except UnicodeEncodeError:
+            problems.append((number, "half a character (an unpaired surrogate such as \\ud83d)"))
+        except ValueError as error:
+            problems.append((number, str(error)))
+    return items, problems
 
 
 def parse_example(value: Any, line: int) -> Example:
