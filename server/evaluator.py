@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from retrieval.errors import HousewordRetrievalError
 from retrieval.library import Library
 from server.asking import Asker, House, Plan, prompt_id, unseen
 from server.content import FileContent
@@ -28,24 +27,18 @@ from server.ledger import Ledger
 from server.questions import Question, read_questions, sample, voice_questions
 from server.settings import Settings
 from server.verdict import Latency
+from server.work_queue import Interrupted, WorkQueue
 from server.worker import carry_out
-from tuning.errors import TuningError
 from tuning.run import Run
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.3
-RETRY_SECONDS = 10.0
 WRITING_SHARE = 0.8  # of the minutes; the rest is for the latencies
 SECONDS_PER_MINUTE = 60
 
 
 class EvaluationFailed(ServerError):
     """An evaluation that cannot be carried out; the message says why and what to do."""
-
-
-class _Interrupted(Exception):
-    """The evaluation was cancelled or the server is stopping."""
 
 
 class Evaluator:
@@ -69,23 +62,24 @@ class Evaluator:
         self._library = library
         self._engine = engine
         self._settings = settings
-        self._cores = cores
         self._clock = clock
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="evaluator", daemon=True)
+        self._queue: WorkQueue[Evaluation] = WorkQueue(
+            "evaluator",
+            next_=evaluations.next,
+            carry_out=self._carry_out,
+            fail=self._fail,
+            cores=cores,
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._queue.start()
 
     def stop(self) -> None:
         """End the thread and its worker; the evaluation goes on after the next start."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.join(timeout=30)
+        self._queue.stop()
 
     def wake(self) -> None:
-        self._wake.set()
+        self._queue.wake()
 
     def questions(self, owner: str, request: dict[str, Any]) -> tuple[list[Question], House]:
         """The questions of a request before any are drawn, and what is known of the voice.
@@ -105,40 +99,13 @@ class Evaluator:
 
     # -- the thread
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if self._evaluations.next() is None:
-                self._wake.wait(timeout=60)
-                self._wake.clear()
-            elif self._cores.acquire(timeout=POLL_SECONDS):  # else a training is at work
-                try:
-                    # Not the one from before: it may have been cancelled meanwhile.
-                    if evaluation := self._evaluations.next():
-                        self._attempt(evaluation)
-                except Exception:  # not even the failure could be recorded: a full disk, say
-                    logger.exception("an evaluation waits: its state cannot be written")
-                    self._stopping.wait(RETRY_SECONDS)
-                finally:
-                    self._cores.release()
-
-    def _attempt(self, evaluation: Evaluation) -> None:
-        try:
-            self._carry_out(evaluation)
-        except _Interrupted:
-            return
-        except (TuningError, HousewordRetrievalError, ServerError, OSError) as error:
-            self._fail(evaluation, str(error))
-        except Exception:
-            logger.exception("evaluation %s failed", evaluation.id)
-            self._fail(evaluation, "an error inside the server: its log tells more")
-
     def _carry_out(self, evaluation: Evaluation) -> None:
         now = int(self._clock())
         if not self._evaluations.move(
             evaluation, "running", now=now, started_at=evaluation.started_at or now
         ):
             return
-        work = _Work(evaluation, self._evaluations, self._stopping)
+        work = _Work(evaluation, self._evaluations, lambda: self._queue.stopping)
         run = Run(self._settings.folder("runs") / evaluation.id)
         if not run.exists:
             self._prepare(work, run)
@@ -214,8 +181,7 @@ class Evaluator:
         wanted, limit = len(run.prompts()), WRITING_SHARE * work.limit
 
         def watch() -> bool:
-            self._wake.wait(timeout=POLL_SECONDS)
-            self._wake.clear()
+            self._queue.pause()
             work.tell("writing", len(run.texts()), wanted)
             return work.seconds < limit
 
@@ -272,7 +238,7 @@ class _Work:
     """How far one evaluation has come, and the seconds that it has taken over all restarts."""
 
     def __init__(
-        self, evaluation: Evaluation, evaluations: Evaluations, stopping: threading.Event
+        self, evaluation: Evaluation, evaluations: Evaluations, stopping: Callable[[], bool]
     ) -> None:
         self.evaluation = evaluation
         self.request = evaluation.request
@@ -289,19 +255,19 @@ class _Work:
 
     def tell(self, stage: str, done: int, of: int) -> None:
         """Write it down, at most a few times a second; raises where the work shall end."""
-        if self._stopping.is_set():
-            raise _Interrupted
+        if self._stopping():
+            raise Interrupted
         state = {"stage": stage, "done": done, "of": of, "seconds": self.seconds}
         changed = {**self.progress, **state}
         same = all(self.progress.get(name) == state[name] for name in ("stage", "done", "of"))
         if same and self.seconds - self._told < SECONDS_PER_MINUTE / 20:
             if self._ended():
-                raise _Interrupted
+                raise Interrupted
             return
         self.progress.update(changed)
         self._told = self.seconds
         if not self._evaluations.progress(self.evaluation, self.progress):
-            raise _Interrupted
+            raise Interrupted
 
     def _ended(self) -> bool:
         return self._evaluations.evaluation(self.evaluation.owner, self.evaluation.id).ended

@@ -20,9 +20,7 @@ from functools import partial
 from typing import Any
 
 from retrieval.database import Database
-from retrieval.errors import HousewordRetrievalError
 from server import data_check
-from server.errors import ServerError
 from server.ids import new_id
 from server.judging import measure
 from server.preparing import Preparing
@@ -31,14 +29,11 @@ from server.promote import Decision, judge
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
+from server.work_queue import Interrupted, WorkQueue
 from server.worker import carry_out
-from tuning.errors import TuningError
 from tuning.run import Run
 
 logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.3
-RETRY_SECONDS = 10.0
 
 
 class Jobs:
@@ -62,50 +57,22 @@ class Jobs:
         self._settings = settings
         self._database = database
         self._base = base
-        self._cores = cores  # held while at work: an evaluation waits, and so does this for one
         self._clock = clock
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._queue: WorkQueue[Job] = WorkQueue(
+            "jobs", next_=trainings.next, carry_out=self._carry_out, fail=self._fail, cores=cores
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._queue.start()
 
     def stop(self) -> None:
         """End the thread and its worker; the job goes on after the next start."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.join(timeout=30)
+        self._queue.stop()
 
     def wake(self) -> None:
-        self._wake.set()
+        self._queue.wake()
 
     # -- the thread
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if self._trainings.next() is None:
-                self._wake.wait(timeout=60)
-                self._wake.clear()
-            elif self._cores.acquire(timeout=POLL_SECONDS):
-                try:
-                    # Not the one from before: it may have been cancelled meanwhile.
-                    if (job := self._trainings.next()) and not self._stopping.is_set():
-                        self._attempt(job)
-                except Exception:  # not even the failure could be recorded: a full disk, say
-                    logger.exception("a job waits: its state cannot be written")
-                    self._stopping.wait(RETRY_SECONDS)
-                finally:
-                    self._cores.release()
-
-    def _attempt(self, job: Job) -> None:
-        try:
-            self._carry_out(job)
-        except (TuningError, HousewordRetrievalError, ServerError, OSError) as error:
-            self._fail(job, str(error))
-        except Exception:
-            logger.exception("job %s failed", job.id)
-            self._fail(job, "an error inside the server: its log tells more")
 
     def _carry_out(self, job: Job) -> None:
         run = Run(self._settings.folder("runs") / job.id)
@@ -118,7 +85,7 @@ class Jobs:
         if run.outcome() is None:
             self._tell(job, _beginning(job, run))
             reason = self._train(job, run)
-            if self._stopping.is_set() or self._ended(job):
+            if self._queue.stopping or self._ended(job):
                 return
             if reason is not None:
                 self._fail(job, reason)
@@ -132,15 +99,15 @@ class Jobs:
         """Freeze the run folder; false if the job was cancelled meanwhile."""
 
         def check() -> None:
-            if self._stopping.is_set() or self._ended(job):
-                raise _Interrupted
+            if self._queue.stopping or self._ended(job):
+                raise Interrupted
 
         try:
             if job.kind == "judge":
                 self._preparing.judging(job, run)
             else:
                 self._preparing.training(job, run, tell=partial(self._tell, job), check=check)
-        except _Interrupted:
+        except Interrupted:
             return False
         return self._trainings.move(job, "queued", now=int(self._clock()))
 
@@ -150,10 +117,9 @@ class Jobs:
 
         def watch() -> bool:
             nonlocal offset
-            self._wake.wait(timeout=POLL_SECONDS)
-            self._wake.clear()
+            self._queue.pause()
             offset = self._follow(job, run, offset)
-            return not (self._stopping.is_set() or self._ended(job))
+            return not (self._queue.stopping or self._ended(job))
 
         return carry_out(run, watch=watch)
 
@@ -277,10 +243,6 @@ class Jobs:
     ) -> None:
         event = Event(new_id("ftevent"), level, "message", message, data, int(self._clock()))
         self._trainings.tell(job, [event])
-
-
-class _Interrupted(Exception):
-    """The job was cancelled or the server is stopping."""
 
 
 def _beginning(job: Job, run: Run) -> str:
