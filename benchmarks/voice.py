@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--documents", type=Path)
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--train", type=int, default=400, help="pairs to train on, at most")
-    parser.add_argument("--minutes", type=float, help="longest training")
+    parser.add_argument("--minutes", type=float, default=25.0, help="longest training")
     parser.add_argument("--epochs", type=int, help="passes over the pairs, at most")
     parser.add_argument("--held-out", type=int, help="pairs held out, at most")
     parser.add_argument("--data-dir", type=Path, help="kept and gone on with, if given")

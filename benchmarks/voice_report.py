@@ -81,6 +81,7 @@ def _arm(
             [texts[f"{arm}:question:{n}"].text for n in range(len(asked.questions))],
             asked.questions,
         )
+        made["memorised"] = None
     if asked.probes:
         made["memorised"] = statistics.fmean(
             facts(row) <= figures(texts[f"{arm}:probe:{n}"].text)
