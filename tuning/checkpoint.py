@@ -36,6 +36,7 @@ class Progress:
     evaluation_seconds: float = 0.0
     heldout_before: float | None = None
     best: float = float("inf")
+    kept: float = float("inf")  # the held-out loss of the checkpoint that is kept
     worse: int = 0
 
     @property

@@ -132,7 +132,7 @@ def train_preferences(
         seconds=progress.seconds,
         stopped=stopped,
         heldout_before=progress.before,
-        heldout_after=progress.best,
+        heldout_after=progress.kept,
         accuracy=best["heldout_accuracy"],
         margin=best["heldout_margin"],
         preferred_loss_before=-sum(p.reference[0] for p in dev) / reply_tokens(dev),

@@ -30,6 +30,10 @@ from tuning.template import ChatTemplate
 
 Report = Callable[[dict[str, Any]], None]
 
+# Style is learned first and reading after it, when the held-out loss hardly moves any more: of
+# checkpoints that are as good by this share, the last is kept.
+AS_GOOD = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -112,7 +116,7 @@ def train_voice(
         seconds=progress.seconds,
         stopped=stopped,
         heldout_before=progress.before,
-        heldout_after=progress.best,
+        heldout_after=progress.kept,
     )
 
 
@@ -159,9 +163,11 @@ def practise(
         loss = metrics["heldout_loss"]
         require_finite(loss, "held-out loss", step=progress.step, rate=rate)
         progress.evaluation_seconds = clock() - evaluation_began
-        progress.worse = 0 if loss < progress.best else progress.worse + 1
-        if loss < progress.best:
-            progress.best = loss
+        as_good = loss <= progress.best * (1 + AS_GOOD)
+        progress.worse = 0 if as_good else progress.worse + 1
+        progress.best = min(progress.best, loss)
+        if as_good:
+            progress.kept = loss
             checkpoints.keep_best(model, progress)
         report({"step": progress.step, **metrics})
 

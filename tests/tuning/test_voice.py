@@ -17,11 +17,20 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from tuning.adapter import new_adapter
-from tuning.checkpoint import Checkpoints
+from tuning.checkpoint import Checkpoints, Progress
 from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
 from tuning.records import Row, VoiceConfig
-from tuning.voice import Encoded, Lessons, Outcome, batches, encode, schedule, train_voice
+from tuning.voice import (
+    Encoded,
+    Lessons,
+    Outcome,
+    batches,
+    encode,
+    practise,
+    schedule,
+    train_voice,
+)
 
 MakeGenerator = Callable[[], Generator]
 CONFIG = VoiceConfig(
@@ -334,6 +343,31 @@ def test_a_training_that_gets_worse_stops_early_and_keeps_the_best(
     assert outcome.heldout_after == heldout[best] <= outcome.heldout_before
     loss = heldout_of(make_generator(), tmp_path / "best", toy_rows)
     assert loss == pytest.approx(heldout[best], rel=1e-4)
+
+
+def test_of_checkpoints_that_are_as_good_the_last_is_kept(
+    generator: Generator, tmp_path: Path
+) -> None:
+    losses = iter([3.0, 2.0, 2.01, 2.05, 1.999, 2.03])
+    kept: list[int] = []
+
+    class Watched(Checkpoints):
+        def keep_best(self, model: Any, progress: Progress) -> None:
+            kept.append(progress.step)
+
+    progress, stopped = practise(
+        new_adapter(generator, CONFIG),
+        [[Encoded([1, 2], 1)]] * 5,
+        replace(CONFIG, max_epochs=1, evaluations_per_epoch=5, patience=2),
+        learn=lambda _: {"loss": 0.0},
+        heldout=lambda: {"heldout_loss": next(losses)},
+        sizes={},
+        checkpoints=Watched(tmp_path),
+        report=lambda _: None,
+        clock=ticking(),
+    )
+    assert kept == [0, 1, 2, 4] and stopped == "epochs"
+    assert (progress.before, progress.best, progress.kept) == (3.0, 1.999, 1.999)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_step_and_learning_rate(

@@ -1,0 +1,214 @@
+"""Tune an embedder on questions and the passages that answer them, from top to bottom.
+
+The loss is the in-batch softmax of Henderson et al. 2017 with mined hard negatives beside it. What
+the base likes better than the right answer may be right as well, so it is no negative (the guide of
+GISTEmbed, Solatorio 2024). Tuned weights are mixed with the base's at last, as far as dev says.
+
+Knows no stores and no documents, texts alone. Read `train_embedder` first.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tuning.errors import Diverged, ExamplesError
+
+Rows = NDArray[np.float32]  # (n, dim), unit rows
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderConfig:
+    """How an embedder is tuned. Defaults suit 22M weights and hundreds of questions."""
+
+    learning_rate: float = 1e-4  # peak
+    warmup: float = 0.1  # share of the training
+    batch: int = 32  # questions a step; each has its own passage and hard negatives
+    hard_negatives: int = 1  # a question
+    temperature: float = 0.05
+    guided: bool = True  # the base says what is no negative
+    max_tokens: int = 128
+    max_epochs: int = 3
+    max_minutes: float | None = None
+    mixes: tuple[float, ...] = (1.0, 0.75, 0.5)  # shares of the tuned weights tried on dev
+    clip: float = 1.0
+    seed: int = 0
+
+
+STOCK = EmbedderConfig(learning_rate=2e-5, hard_negatives=0, guided=False)
+"""What the scripts of sentence-transformers do: in-batch negatives at a rate of 2e-5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A question, the passage that answers it, and passages that only look as if they did.
+
+    `query_row` and `passage_row` are what the base makes of the first two: unit rows.
+    """
+
+    query: str
+    passage: str
+    negatives: tuple[str, ...]
+    query_row: Rows  # (dim,)
+    passage_row: Rows  # (dim,)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderOutcome:
+    """What a training came to. `mix` is the tuned weights' share, 0 where the base is better."""
+
+    steps: int
+    seconds: float
+    mix: float
+    dev_before: float
+    dev_after: float
+
+
+def train_embedder(
+    model: Any,
+    triples: Sequence[Triple],
+    config: EmbedderConfig,
+    *,
+    dev: Callable[[Any], float] | None,
+    report: Report = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> EmbedderOutcome:
+    """Tune a `SentenceTransformer` in place; `dev` measures it (higher is better).
+
+    Without `dev` the tuned weights are kept as they are.
+
+    Raises:
+        ExamplesError: no triples.
+        Diverged: a loss is no longer a number.
+    """
+    if not triples:
+        raise ExamplesError([(0, "no question has a passage that answers it")])
+    random_ = random.Random(config.seed)
+    torch.manual_seed(config.seed)
+    base = {name: value.clone() for name, value in model.state_dict().items()}
+    before = dev(model) if dev else 0.0
+    model.max_seq_length = config.max_tokens
+    model.train()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.01)
+    plan = [b for _ in range(config.max_epochs) for b in _batches(triples, config.batch, random_)]
+    limit = 60 * config.max_minutes if config.max_minutes else math.inf
+    began, steps = clock(), 0
+    for steps, batch in enumerate(plan, 1):
+        done = max((steps - 1) / len(plan), (clock() - began) / limit)
+        rate = config.learning_rate * _schedule(done, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _loss(model, batch, config, random_)
+        if not math.isfinite(loss.item()):
+            raise Diverged(f"step {steps}: the loss became {loss.item()} at a rate of {rate:.2g}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(weights, config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds = clock() - began
+        report({"step": steps, "of": len(plan), "loss": loss.item(), "seconds": seconds})
+        if seconds * (steps + 1) / steps > limit:
+            break
+    model.eval()
+    seconds = clock() - began
+    if dev is None:
+        return EmbedderOutcome(steps, seconds, 1.0, before, before)
+    tuned = {name: value.clone() for name, value in model.state_dict().items()}
+    best, mix = before, 0.0
+    for share in config.mixes:
+        _mix(model, base, tuned, share)
+        if (reached := dev(model)) > best:
+            best, mix = reached, share
+    _mix(model, base, tuned, mix)
+    return EmbedderOutcome(steps, seconds, mix, before, best)
+
+
+def mine(
+    queries: Rows, passages: Rows, positives: Sequence[Sequence[int]], *, count: int, pool: int = 50
+) -> list[list[int]]:
+    """For each question the nearest wrong passages, none nearer than 0.95 of the right one.
+
+    Those that are nearer may be right answers that nobody has marked (NV-Retriever, Moreira et
+    al. 2024, which measured this margin).
+    """
+    mined = []
+    for query, right in zip(queries, positives, strict=True):
+        scores = passages @ query  # (m,)
+        most = 0.95 * scores[list(right)].max()
+        near = np.argsort(-scores)[: pool + len(right)]
+        wrong = [int(i) for i in near if i not in set(right) and scores[i] <= most]
+        mined.append(wrong[:count])
+    return mined
+
+
+def _loss(
+    model: Any, batch: Sequence[Triple], config: EmbedderConfig, random_: random.Random
+) -> torch.Tensor:
+    negatives = [
+        text
+        for triple in batch
+        for text in random_.sample(
+            triple.negatives, min(config.hard_negatives, len(triple.negatives))
+        )
+    ]
+    queries = _embed(model, [triple.query for triple in batch])  # (B, D)
+    answers = _embed(model, [*(triple.passage for triple in batch), *negatives])  # (B + N, D)
+    logits = queries @ answers.T / config.temperature
+    size = len(batch)
+    for i, one in enumerate(batch):  # the same question or passage twice is no negative
+        for j, other in enumerate(batch):
+            if i != j and (one.passage == other.passage or one.query == other.query):
+                logits[i, j] = float("-inf")
+    if config.guided:
+        q = torch.from_numpy(np.stack([triple.query_row for triple in batch]))
+        p = torch.from_numpy(np.stack([triple.passage_row for triple in batch]))
+        guide = q @ p.T  # (B, B): what the base thinks
+        better = guide > guide.diagonal()[:, None]
+        logits[:, :size] = logits[:, :size].masked_fill(better.to(logits.device), float("-inf"))
+    return F.cross_entropy(logits, torch.arange(size, device=logits.device))
+
+
+def _embed(model: Any, texts: Sequence[str]) -> torch.Tensor:
+    """Unit rows (n, dim) with gradients, padded only among texts of a kind."""
+    features = {
+        name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+        for name, value in model.preprocess(list(texts)).items()
+    }
+    return F.normalize(model(features)["sentence_embedding"], dim=1)
+
+
+def _batches(
+    triples: Sequence[Triple], size: int, random_: random.Random
+) -> Iterator[list[Triple]]:
+    order = random_.sample(list(triples), len(triples))
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        if len(batch) > 1 or len(order) == 1:  # alone, a question has no negatives
+            yield batch
+
+
+def _mix(
+    model: Any, base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float
+) -> None:
+    """Set the model's weights to `share` of the tuned and the rest of the base's."""
+    mixed = {
+        name: torch.lerp(base[name], value, share) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
+    model.load_state_dict(mixed)
+
+
+def _schedule(done: float, warmup: float) -> float:
+    """The share of the peak rate: up during the warmup, then down to nothing."""
+    return done / warmup if done < warmup else max(0.0, (1 - done) / (1 - warmup))
