@@ -177,13 +177,13 @@ def measure(
     digest = job["fine_tuned_model"].rpartition(":")[2]
     run = Run(settings.folder("runs") / job["id"])
     shots = _shots(train)
-    longest = _longest(train)
     adapters: dict[str, str | None] = {"base": None, "few_shot": None, "tuned": digest}
     prompts: list[Prompt] = []
     services = open_services(settings)
     try:
         model = {"base": services.engine.generator.name, "tuned": job["fine_tuned_model"]}
         task = job["result"].get("task") or {"kind": "reply"}
+        longest = _longest(train, characters=2 if task["kind"] == "json" else 4)
 
         def built(arm: str, question: str, *, search: bool | None = None) -> tuple[Message, ...]:
             history = shots if arm == "few_shot" else ()
@@ -276,10 +276,10 @@ def _shots(train: Sequence[Pair]) -> tuple[Message, ...]:
     )
 
 
-def _longest(train: Sequence[Pair]) -> int:
-    """Room for nine of ten replies of the house, in tokens of about four characters."""
+def _longest(train: Sequence[Pair], *, characters: int) -> int:
+    """Room for nine of ten replies of the house, in tokens of about so many characters."""
     lengths = sorted(len(pair.output) for pair in train)
-    return max(16, min(256, lengths[int(0.9 * (len(lengths) - 1))] // 4 + 8))
+    return max(16, min(256, lengths[int(0.9 * (len(lengths) - 1))] // characters + 8))
 
 
 def _written(
