@@ -19,7 +19,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,9 +29,10 @@ from tuning.adapter import load_adapter, new_adapter
 from tuning.checkpoint import Checkpoints
 from tuning.errors import ExamplesError
 from tuning.generator import Generator
+from tuning.lessons import Encoded, Lessons, encode
 from tuning.records import PreferenceConfig, Row
 from tuning.template import ChatTemplate
-from tuning.voice import Encoded, Lessons, Outcome, Report, encode, practise
+from tuning.voice import Outcome, Report, practise
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def train_preferences(
         for epoch in range(config.max_epochs)
         for step in steps(train, config.batch_pairs, seed=config.seed + epoch)
     ]
-    progress, stopped = practise(
+    outcome = practise(
         model,
         plan,
         config,
@@ -126,13 +127,7 @@ def train_preferences(
     load_adapter(model, checkpoints.best)
     best = judge.heldout(dev)
     return PreferenceOutcome(
-        steps=progress.step,
-        rows=progress.rows,
-        tokens=progress.tokens,
-        seconds=progress.seconds,
-        stopped=stopped,
-        heldout_before=progress.before,
-        heldout_after=progress.kept,
+        **asdict(outcome),
         accuracy=best["heldout_accuracy"],
         margin=best["heldout_margin"],
         preferred_loss_before=-sum(p.reference[0] for p in dev) / reply_tokens(dev),

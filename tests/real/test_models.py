@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 
-from server.prompt import build
-from tuning.generate import Sampling, answer
-from tuning.generator import load_generator
-
 BASE = "smollm2-135m-instruct"
 DOCUMENTS = ("returns-policy.md", "shipping.md", "price-list-2026.csv", "shop-desk-manual.docx")
 MARKER = re.compile(r" \[\d+\]")
@@ -136,21 +132,7 @@ def test_the_voice_changes_from_one_request_to_the_next_within_a_second(shop, jo
     assert max(seconds) < 1
 
 
-def bare_seconds(models: Path, text: str) -> float:
-    """What the model alone takes to read a question, best of five: the processor's own limit."""
-    generator = load_generator(BASE, models_dir=models, device="cpu")
-    prompt = build([{"role": "user", "content": text}], [], budget=0, count_tokens=len)
-    ids = generator.template.prompt(prompt.messages)
-    seconds = []
-    for _ in range(5):
-        began = time.monotonic()
-        next(answer(generator, ids, Sampling(max_tokens=1), context_tokens=2048))
-        seconds.append(time.monotonic() - began)
-    return min(seconds)
-
-
-def test_the_first_token_of_a_long_prompt_comes_within_three_seconds(shop, models: Path) -> None:
-    """Three seconds, or hardly more than the bare model takes where the processor needs longer."""
+def test_the_first_token_of_a_long_prompt_comes_within_three_seconds(shop) -> None:
     text = WORDS * 56
     whole = say(
         shop,
@@ -160,13 +142,11 @@ def test_the_first_token_of_a_long_prompt_comes_within_three_seconds(shop, model
         max_tokens=1,
     )
     assert 1000 <= whole.usage.prompt_tokens <= 1100
-    seconds = [first_token_seconds(shop, BASE, text) for _ in range(5)]
-    tokens = whole.usage.prompt_tokens
-    print(f"\nfirst token of {tokens}: {min(seconds):.2f} to {max(seconds):.2f} s")
-    if min(seconds) > 3:
-        bare = bare_seconds(models, text)
-        print(f"the bare model on this processor: {bare:.2f} s")
-        assert min(seconds) <= 1.25 * bare
+    seconds = [first_token_seconds(shop, BASE, text) for _ in range(3)]
+    print(
+        f"\nfirst token of {whole.usage.prompt_tokens}: {min(seconds):.2f} to {max(seconds):.2f} s"
+    )
+    assert min(seconds) <= 3
 
 
 def test_a_question_over_the_real_context_is_refused_with_the_limit(shop) -> None:

@@ -17,6 +17,7 @@ from tuning.adapter import load_adapter, new_adapter
 from tuning.checkpoint import Checkpoints
 from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
+from tuning.lessons import Lessons
 from tuning.preference import (
     Judge,
     PreferenceOutcome,
@@ -27,7 +28,6 @@ from tuning.preference import (
     train_preferences,
 )
 from tuning.records import PreferenceConfig, Row
-from tuning.voice import Lessons
 
 MakeGenerator = Callable[[], Generator]
 CONFIG = PreferenceConfig(

@@ -20,17 +20,9 @@ from tuning.adapter import new_adapter
 from tuning.checkpoint import Checkpoints, Progress
 from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
+from tuning.lessons import Encoded, Lessons, batches, encode
 from tuning.records import Row, VoiceConfig
-from tuning.voice import (
-    Encoded,
-    Lessons,
-    Outcome,
-    batches,
-    encode,
-    practise,
-    schedule,
-    train_voice,
-)
+from tuning.voice import Outcome, practise, schedule, train_voice
 
 MakeGenerator = Callable[[], Generator]
 CONFIG = VoiceConfig(
@@ -355,7 +347,7 @@ def test_of_checkpoints_that_are_as_good_the_last_is_kept(
         def keep_best(self, model: Any, progress: Progress) -> None:
             kept.append(progress.step)
 
-    progress, stopped = practise(
+    outcome = practise(
         new_adapter(generator, CONFIG),
         [[Encoded([1, 2], 1)]] * 5,
         replace(CONFIG, max_epochs=1, evaluations_per_epoch=5, patience=2),
@@ -366,8 +358,8 @@ def test_of_checkpoints_that_are_as_good_the_last_is_kept(
         report=lambda _: None,
         clock=ticking(),
     )
-    assert kept == [0, 1, 2, 4] and stopped == "epochs"
-    assert (progress.before, progress.best, progress.kept) == (3.0, 1.999, 1.999)
+    assert kept == [0, 1, 2, 4] and outcome.stopped == "epochs"
+    assert (outcome.heldout_before, outcome.heldout_after) == (3.0, 1.999)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_step_and_learning_rate(
