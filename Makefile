@@ -27,7 +27,8 @@ serve: $(READY)
 	$(BIN)/houseword serve
 
 test: $(READY)
-	$(BIN)/pytest -m 'not real' -n 2 --dist loadgroup
+	$(BIN)/pytest -m 'not real and not workers' -n 2 --dist loadgroup
+	$(BIN)/pytest -m workers -n 2 --dist loadgroup
 	$(BIN)/pytest -m real
 
 lint: $(READY)

@@ -27,6 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the processor
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process runs a whole file, and all files that share the voice which `taught` teaches."""
     sharing = {item.path for item in items if "taught" in getattr(item, "fixturenames", ())}

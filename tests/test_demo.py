@@ -53,6 +53,7 @@ def small_data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.workers
 def test_the_demo_shows_all_of_it_and_keeps_its_work(
     tiny_settings: Settings,
     tmp_path: Path,

@@ -11,6 +11,8 @@ import openai
 import pytest
 from openai import OpenAI
 
+pytestmark = pytest.mark.workers
+
 
 def question(text: str) -> Any:
     return [{"role": "user", "content": text}]

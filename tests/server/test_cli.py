@@ -137,6 +137,7 @@ def test_answers_are_printed_and_read_by_programs(house: Run, documents: Path) -
     assert bare["citations"] == []
 
 
+@pytest.mark.workers
 def test_a_voice_is_taught_listed_asked_and_activated(house: Run, replies: Path) -> None:
     options = ("--name", "bench", "--epochs", 1, "--minutes", 1, "--task", "text", "--json")
     result = house("tune", "voice", replies, *options)
@@ -248,6 +249,7 @@ def test_a_model_that_is_not_there_is_told_in_one_line(
         assert "no-such-model" in errors and "Traceback" not in output + errors
 
 
+@pytest.mark.workers
 def test_ctrl_c_leaves_the_job_on_a_server(server, teacher, replies: Path) -> None:
     # A long job holds the queue, so that the user's own cannot end before the interrupt.
     busy = teacher(server.client).start(suffix="busy", hyperparameters={"n_epochs": 50})
@@ -263,6 +265,7 @@ def test_ctrl_c_leaves_the_job_on_a_server(server, teacher, replies: Path) -> No
     assert job.id in CliRunner().invoke(main, ["jobs"], env=env).output
 
 
+@pytest.mark.workers
 def test_ctrl_c_cancels_the_job_of_a_command_that_runs_by_itself(
     tiny_settings: Settings, workers, tmp_path: Path, replies: Path
 ) -> None:

@@ -20,6 +20,8 @@ from server.asking import Plan
 from server.cli import main
 from server.served import as_served
 
+pytestmark = pytest.mark.workers
+
 SMALL = {
     "voice": "support",
     "answerable": 4,

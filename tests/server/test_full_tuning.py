@@ -11,6 +11,8 @@ import pytest
 
 from tuning.generate import Sampling
 
+pytestmark = pytest.mark.workers
+
 QUICK = {"learning_rate": 0.003, "batch_tokens": 2048, "n_epochs": 4, "gate_minutes": 0}
 QUESTION = [{"role": "user", "content": "What is the price of bag 7?"}]
 

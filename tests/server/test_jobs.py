@@ -36,6 +36,7 @@ def test_a_queued_job_waits_its_turn_and_can_be_cancelled(
     assert server.client.fine_tuning.jobs.retrieve(first.id).status == "cancelled"
 
 
+@pytest.mark.workers
 def test_a_killed_worker_fails_its_job_with_a_reason_and_the_next_one_goes_on(
     server, teacher, workers, eventually
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_killed_worker_fails_its_job_with_a_reason_and_the_next_one_goes_on(
     server.client.fine_tuning.jobs.cancel(following.id)
 
 
+@pytest.mark.workers
 def test_a_store_that_is_deleted_meanwhile_fails_the_job_in_words(
     server, teacher, workers, eventually
 ) -> None:
@@ -79,6 +81,7 @@ def test_data_without_enough_to_learn_from_fails_the_job_in_words(
     assert "examples" in failed.error.message
 
 
+@pytest.mark.workers
 def test_a_job_goes_on_after_the_server_was_stopped_and_its_voice_serves(
     serving, settings, teacher, workers, eventually, free_port
 ) -> None:

@@ -128,6 +128,7 @@ def test_rows_that_only_one_has_written_for_do_not_count(rows: list[Row]) -> Non
     assert {m.name: len(m.candidate) for m in measured.measures}["expected"] == 1
 
 
+@pytest.mark.workers
 def test_the_gate_of_a_small_voice_says_what_is_missing_and_can_be_asked_again(
     taught, teacher, chat_jsonl
 ) -> None:

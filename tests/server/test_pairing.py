@@ -14,6 +14,8 @@ from server.pairing import PairingError, pair_texts
 from server.settings import Settings
 from tuning.texts import read_texts
 
+pytestmark = pytest.mark.workers
+
 TEXTS = b"""# Returns
 
 Returns are taken for 45 days after the order, with the receipt.

@@ -9,6 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+pytestmark = pytest.mark.workers
+
 SENTENCE = "Bags cost 45."
 
 

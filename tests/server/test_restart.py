@@ -18,6 +18,8 @@ from openai import OpenAI
 
 from server.settings import Settings
 
+pytestmark = pytest.mark.workers
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = {"n_epochs": 3, "batch_tokens": 64, "patience": 100, "gate_minutes": 0}
 SENTENCE = b"The green tent is for rain and our refund takes days. "

@@ -17,6 +17,8 @@ from server.cli import main
 from server.retrain import retrain_what_is_due
 from server.schedule import Schedule
 
+pytestmark = pytest.mark.workers
+
 QUICK = {"n_epochs": 2, "learning_rate": 0.01, "batch_tokens": 2048, "gate_minutes": 0}
 DAY = 86_400
 

@@ -14,6 +14,8 @@ from server.prompt import WITHOUT_PASSAGES
 from server.voices import FIRST_TASK, Version
 from tuning.generate import Sampling
 
+pytestmark = pytest.mark.workers
+
 JSON_REPLY = '{"bags": [45]}'
 ASK: Any = [{"role": "user", "content": "What is the price of bag 7?"}]
 

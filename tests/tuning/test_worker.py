@@ -23,6 +23,8 @@ from tuning.generator import load_generator
 from tuning.records import Prompt, Row, Text
 from tuning.run import Run
 
+pytestmark = pytest.mark.workers
+
 ROOT = Path(__file__).resolve().parents[2]
 STARTING_SECONDS = 60
 
