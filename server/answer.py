@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Citer
+from server.errors import ApiError
 from server.prompt import Evidence, Message, build
 from server.turns import Turn
+from tuning.errors import SchemaError
 from tuning.generate import Sampling
 
 if TYPE_CHECKING:
     from server.services import Services
+    from tuning.grammar import Grammars
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ NO_DOCUMENTS = (
     "Add some with `houseword ingest PATH`, and ask again."
 )
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
-LABEL_ROOM = 2  # tokens: the end, and one that the label alone is not cut into
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
 _SMALL_TALK_CHARACTERS = 80
@@ -55,7 +57,7 @@ class Question:
     hits: int | None = None
     filter: Filter | None = None
     keep: bool = True  # keep the words of the turn, not only its figures
-    bounded: bool = True  # the request says itself how long the answer may be
+    schema: Mapping[str, Any] | None = None  # the answer is JSON that meets it
 
 
 @dataclass(slots=True)
@@ -91,9 +93,11 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     """
     services.engine.check_length(question.messages)
     adapter = services.resolve_model(owner, question.model)
-    question, cites = _for_task(services, services.task_of(owner, question.model), question)
+    task = services.task_of(owner, question.model)
+    question, cites = _for_task(task, question)
+    question = structured(services.engine.grammars, task, question)
     stores, shown = _search(services, owner, question)
-    if stores is None:
+    if stores is None and question.sampling.grammar is None:
         return Prepared(
             question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
         )
@@ -108,30 +112,57 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         owner,
         question.model,
         adapter,
-        stores,
+        stores or (),
         shown[: prompt.shown],
         prompt.messages,
         services.engine.encode(prompt.messages),
-        cites=cites,
+        cites=cites and question.sampling.grammar is None,
     )
 
 
-def _for_task(
-    services: Services, task: Mapping[str, Any], question: Question
-) -> tuple[Question, bool]:
+def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bool]:
     """The question as the voice's task takes it, and whether the answer may be cited.
 
     A voice that uses no documents was trained without: none are searched unless the request
-    names stores. A label gets no more room than the longest label needs.
+    names stores.
     """
     searched = task["uses_documents"] or question.stores is not None
     if not searched:
         question = replace(question, search=False)
-    if task["kind"] == "label" and not question.bounded and task["labels"]:
-        longest = max(map(services.engine.count_tokens, task["labels"])) + LABEL_ROOM
-        room = min(question.sampling.max_tokens, longest)
-        question = replace(question, sampling=replace(question.sampling, max_tokens=room))
     return question, searched and task["kind"] not in UNCITED
+
+
+def structured(grammars: Grammars, task: Mapping[str, Any], question: Question) -> Question:
+    """The question with what its answer must consist of, where the request or the voice says so.
+
+    The request's schema goes before the labels or the fields on the voice's card.
+
+    Raises:
+        SchemaError: the request's schema cannot be used.
+        ApiError: a stop text would cut the answer.
+    """
+    if question.schema is not None:
+        grammar: str | None = grammars.of_schema(question.schema)
+    else:
+        grammar = _voice_grammar(grammars, task)
+    if grammar is None:
+        return question
+    if question.sampling.stop:
+        message = "A stop text would cut a structured answer in the middle: leave stop out."
+        raise ApiError(400, message, param="stop", code="unsupported_value")
+    return replace(question, sampling=replace(question.sampling, grammar=grammar))
+
+
+def _voice_grammar(grammars: Grammars, task: Mapping[str, Any]) -> str | None:
+    """What a voice of labels or JSON writes; None where its card does not tell."""
+    try:
+        if task["kind"] == "label" and task["labels"]:
+            return grammars.of_texts(task["labels"])
+        if task["kind"] == "json" and task.get("schema"):
+            return grammars.of_schema(task["schema"])
+    except SchemaError as error:
+        logger.warning("a voice answers unconstrained: %s", error)
+    return None
 
 
 def evidence(hit: Hit) -> Evidence:

@@ -22,6 +22,7 @@ from tuning.adapter import AdapterSet
 from tuning.errors import PromptTooLong, is_out_of_memory
 from tuning.generate import Piece, Sampling, answer
 from tuning.generator import Generator, load_generator
+from tuning.grammar import Grammars
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Engine:
         self._stopping = False
         self.writing = 0  # answers that are being written
         self.generator: Generator
+        self.grammars: Grammars
         self.prompt_digest = ""
         self.context_tokens = context_tokens
 
@@ -109,6 +111,7 @@ class Engine:
         self.generator = load_generator(
             self._name, models_dir=self._models_dir, device=self._device, threads=self._threads
         )
+        self.grammars = Grammars(self.generator)
         self.prompt_digest = self.generator.template.digest(FIXTURES)
         self.context_tokens = min(self._context_tokens, self.generator.context_tokens)
         self._adapters = AdapterSet(
@@ -192,14 +195,19 @@ class Engine:
                 break
             if ticket is None:
                 break
-            pieces = answer(
-                self.generator,
-                ticket.prompt_ids,
-                ticket.sampling,
-                context_tokens=self.context_tokens,
-            )
-            admitted.append((ticket, pieces))
+            admitted.append((ticket, self._begin(ticket)))
         return admitted
+
+    def _begin(self, ticket: Ticket) -> Iterator[Piece]:
+        """The answer's pieces; nothing is done before the first is asked for."""
+        grammar = ticket.sampling.grammar
+        yield from answer(
+            self.generator,
+            ticket.prompt_ids,
+            ticket.sampling,
+            context_tokens=self.context_tokens,
+            constraint=self.grammars.constraint(grammar) if grammar is not None else None,
+        )
 
     def _step(self, ticket: Ticket, pieces: Iterator[Piece]) -> bool:
         """Write one token; false when this answer has ended."""

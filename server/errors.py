@@ -77,6 +77,7 @@ STATUSES: dict[type[BaseException], tuple[int, str | None]] = {
     retrieval_errors.Conflict: (409, "conflict"),
     retrieval_errors.StorageFull: (507, "storage_full"),
     tuning_errors.PromptTooLong: (400, "context_length_exceeded"),
+    tuning_errors.SchemaError: (400, "invalid_schema"),
     tuning_errors.ExamplesError: (400, "invalid_training_file"),
     tuning_errors.GeneratorError: (400, "invalid_model"),
     tuning_errors.AdapterError: (409, "adapter_mismatch"),

@@ -14,6 +14,7 @@ from retrieval.filter import Filter
 from server.answer import Question
 from server.errors import ApiError
 from server.prompt import Message
+from server.schemas_format import chat_schema
 from server.services import Services
 from tuning.generate import Sampling
 
@@ -65,8 +66,6 @@ def question(data: ChatCreate, services: Services) -> Question:
         raise _refused("n", "Only one answer per request is written: leave n out.")
     if data.logprobs or data.top_logprobs:
         raise _refused("logprobs", "Log probabilities are not given out.")
-    if data.response_format and data.response_format.get("type") != "text":
-        raise _refused("response_format", "Only response_format {'type': 'text'} is supported.")
     stores, hits, filter = _file_search(data)
     return Question(
         model=data.model,
@@ -77,7 +76,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         hits=hits,
         filter=filter,
         keep=data.store is not False,
-        bounded=bool(data.max_tokens or data.max_completion_tokens),
+        schema=chat_schema(data.response_format),
     )
 
 

@@ -6,6 +6,7 @@ TuningError
 │   └── UnsafeModel                 remote code or pickled weights
 ├── AdapterError(ValueError)        an adapter that does not fit its base or its prompt format
 ├── PromptTooLong(ValueError)       more tokens than the context holds
+├── SchemaError(ValueError)         a JSON schema that no answer can be held to
 ├── StyleError(ValueError)          texts that no style can be learnt from
 ├── ExamplesError(ValueError)       training data with line numbers and reasons
 ├── Diverged(ArithmeticError)       a training whose loss is no longer a number
@@ -37,6 +38,10 @@ class AdapterError(TuningError, ValueError):
 
 class PromptTooLong(TuningError, ValueError):
     """The prompt and the requested answer do not fit into the context."""
+
+
+class SchemaError(TuningError, ValueError):
+    """A JSON schema is too large, not supported, or met by no text; the message says which."""
 
 
 class Diverged(TuningError, ArithmeticError):

@@ -15,11 +15,15 @@ import torch
 
 from tuning.errors import PromptTooLong
 from tuning.generator import Generator
+from tuning.grammar import Constraint
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. Temperature 0 takes the most likely one."""
+    """How the next token is chosen. Temperature 0 takes the most likely one.
+
+    `grammar`, made by `tuning.grammar.Grammars`, is what the answer must consist of.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
@@ -28,6 +32,7 @@ class Sampling:
     presence_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +45,22 @@ class Piece:
 
 
 def answer(
-    generator: Generator, prompt_ids: Sequence[int], sampling: Sampling, *, context_tokens: int
+    generator: Generator,
+    prompt_ids: Sequence[int],
+    sampling: Sampling,
+    *,
+    context_tokens: int,
+    constraint: Constraint | None = None,
 ) -> Iterator[Piece]:
     """Write an answer to a prompt, one token a step; the last piece has a finish reason.
 
     It is written with the adapter that is selected at each step: the caller may switch between
-    steps as long as it switches back before the next one.
+    steps as long as it switches back before the next one. Under a `constraint` only tokens that
+    can follow are chosen, and the answer stops where it is complete.
 
     Raises:
         PromptTooLong: the prompt leaves no room for an answer in `context_tokens`.
+        SchemaError: the constraint is too costly to follow.
     """
     room = context_tokens - len(prompt_ids)
     if room < 1:
@@ -66,11 +78,17 @@ def answer(
                 input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
         cache = out.past_key_values
-        token = choose(out.logits[0, -1])  # (vocabulary,)
+        logits = out.logits[0, -1]  # (vocabulary,)
+        token = choose(logits if constraint is None else constraint.restrict(logits))
         if token in generator.stop_ids:
             yield Piece(written.rest(), count, "stop")
             return
         text = written.add(token)
+        if constraint is not None:
+            constraint.accept(token)
+            if constraint.done:
+                yield Piece(text + written.rest(), count, "stop")
+                return
         if written.stopped:
             yield Piece(text, count, "stop")
             return

@@ -13,10 +13,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any, Literal, get_args
 
+from tuning.fields import schema_of
 from tuning.records import Example
 from tuning.words import content_words, figures
 
@@ -48,21 +49,24 @@ _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGN
 class Task:
     """A voice's work: its kind, whether documents are searched for it, and why we think so.
 
-    `labels` are the distinct replies of a label voice, the most frequent first.
+    `labels` are the distinct replies of a label voice, the most frequent first; `schema` is the
+    JSON schema of the fields that the replies of a JSON voice have.
     """
 
     kind: Kind
     uses_documents: bool
     labels: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What a card keeps of it; the reasons are told once, in the job's events."""
-        return {
+        told = {
             "kind": self.kind,
             "uses_documents": self.uses_documents,
             "labels": list(self.labels),
         }
+        return told if self.schema is None else {**told, "schema": self.schema}
 
 
 def recognise(examples: Sequence[Example]) -> Task:
@@ -72,7 +76,8 @@ def recognise(examples: Sequence[Example]) -> Task:
     replies = [example.reply for example in examples]
     structured = mean(read_json(reply) is not None for reply in replies)
     if structured >= NEARLY_ALL:
-        return Task("json", False, reasons=(f"{structured:.0%} of the replies are JSON",))
+        reason = f"{structured:.0%} of the replies are JSON"
+        return Task("json", False, reasons=(reason,), schema=_schema(replies))
     labels = _labels(replies)
     if _are_labels(replies, labels):
         return Task(
@@ -95,13 +100,15 @@ def choose(
         raise ValueError(f"the task {kind!r} is not known; known are {', '.join(KINDS)}")
     if kind is not None and kind != task.kind:
         reason = f"the task was named {kind}; the data look like {task.kind}"
-        labels = _labels([example.reply for example in examples]) if kind == "label" else ()
+        replies = [example.reply for example in examples]
+        labels = _labels(replies) if kind == "label" else ()
+        schema = _schema(replies) if kind == "json" else None
         named: Kind = kind  # type: ignore[assignment]
-        task = Task(named, kind == "reply", labels, (reason,))
+        task = Task(named, kind == "reply", labels, (reason,), schema)
     if uses_documents is not None and uses_documents != task.uses_documents:
         use = "are used" if uses_documents else "are not used"
         reasons = (*task.reasons, f"the documents {use}, as was asked")
-        task = Task(task.kind, uses_documents, task.labels, reasons)
+        task = replace(task, uses_documents=uses_documents, reasons=reasons)
     return task
 
 
@@ -122,6 +129,12 @@ def _refuse(name: str) -> None:
 def label_key(text: str) -> str:
     """What two writings of the same label share: no outer space, no case."""
     return text.strip().casefold()
+
+
+def _schema(replies: Sequence[str]) -> dict[str, Any] | None:
+    """The schema of the replies that are JSON; None where there are none."""
+    values = [value for reply in replies if (value := read_json(reply)) is not None]
+    return schema_of(values) if values else None
 
 
 def _labels(replies: Sequence[str]) -> tuple[str, ...]:

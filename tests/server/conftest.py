@@ -12,6 +12,11 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from server.voices import Version
+from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
+from tuning.generator import load_generator
+from tuning.records import VoiceConfig
+
 SENTENCE = "Bags cost 45."
 DOCUMENTS = {
     "prices.md": f"# Prices\n\n{SENTENCE} Ask for the blue one.\n\n# Hours\n\nWe open at 9.",
@@ -161,3 +166,61 @@ def taught(start_server, tmp_path_factory: pytest.TempPathFactory):
     job = teacher.wait(teacher.start().id, seconds=240)  # beside other work
     assert job.status == "succeeded"
     return server
+
+
+@pytest.fixture(scope="session")
+def stocked(start_server, tmp_path_factory: pytest.TempPathFactory):
+    """A server with documents in its default store, and no voice: nothing is taught."""
+    server = start_server(tmp_path_factory.mktemp("stocked"))
+    Teacher(server.client).ingest()
+    return server
+
+
+@pytest.fixture(scope="session")
+def speak_as(stocked) -> Callable[[str, dict[str, Any]], str]:
+    """A function that makes a voice of `stocked`: the base's words, with a task on its card."""
+    services = stocked.services
+    generator = services.engine.generator
+    folder = stocked.settings.folder("adapters") / "new"
+    adapter = load_generator(
+        str(stocked.settings.generator), models_dir=folder, device="cpu", threads=1
+    )
+    model = new_adapter(adapter, VoiceConfig(rank=4))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # nothing at all would be refused as no adapter
+            weight.data.fill_(1e-6)
+    save_adapter(model, folder)
+    card = Card(
+        voice="any",
+        base=generator.name,
+        base_fingerprint=generator.fingerprint,
+        prompt_digest=services.engine.prompt_digest,
+        data_digest="none",
+        config={},
+    )
+    card.save(folder)
+    digest = adapter_digest(folder)
+    folder.rename(folder.with_name(digest))
+
+    def make(name: str, task: dict[str, Any]) -> str:
+        version = Version(
+            id=f"ft:{generator.name}:{name}:{digest}",
+            owner="local",
+            voice=name,
+            digest=digest,
+            job_id=None,
+            base=generator.name,
+            card={"task": {"uses_documents": False, "labels": [], **task}},
+            state="candidate",
+            reasons=(),
+            created_at=int(time.time()),
+        )
+
+        def add(connection: Any) -> None:
+            services.voices.add(connection, version)
+            services.voices.activate_within(connection, "local", name, version.id, now=0)
+
+        services.database.write(add)
+        return name
+
+    return make

@@ -188,7 +188,7 @@ def user(content: Any) -> dict[str, Any]:
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "file_search"),
         ({"logit_bias": {"1": 100}}, "logit_bias"),
         ({"chat_template": "{{ x }}"}, "chat_template"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": 0}, "max_tokens"),
