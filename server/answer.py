@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from retrieval.filter import Filter
@@ -19,7 +20,7 @@ from retrieval.records import Hit
 from server.cite import Citer
 from server.errors import ApiError
 from server.prompt import Evidence, Message, build
-from server.turns import Turn
+from server.turns import Status, Turn
 from tuning.errors import SchemaError
 from tuning.generate import Sampling
 
@@ -209,6 +210,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
         ticket = services.engine.submit(
             prepared.prompt_ids, adapter=prepared.adapter, sampling=prepared.question.sampling
         )
+        status: Status = "cancelled"  # unless it gets to its end
         try:
             async for piece in ticket:
                 usage = {
@@ -221,16 +223,29 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
+                    status = "completed"
                     await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
                     yield Part(out, piece.finish_reason, tuple(citer.cited) if citer else (), usage)
                 elif out:
                     yield Part(out)
+        except Exception:
+            status = "failed"
+            raise
         finally:
             ticket.cancel()
+            if status != "completed":
+                # Not awaited: whoever closes a stream cancels every wait in it.
+                keep = partial(_record, services, prepared, turn_id, text, usage, status)
+                asyncio.get_running_loop().run_in_executor(None, keep)
 
 
 def _record(
-    services: Services, prepared: Prepared, turn_id: str, text: str, usage: dict[str, int]
+    services: Services,
+    prepared: Prepared,
+    turn_id: str,
+    text: str,
+    usage: dict[str, int],
+    status: Status = "completed",
 ) -> None:
     keep = prepared.question.keep
     services.turns.record(
@@ -247,6 +262,7 @@ def _record(
             answer=text if keep else None,
             usage=usage,
             conversation=list(prepared.question.messages) if keep else None,
+            status=status,
         )
     )
 

@@ -282,6 +282,24 @@ def m007_create_evaluations(connection: Connection) -> None:
     connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
 
 
+def m010_create_responses(connection: Connection) -> None:
+    """Responses that can be fetched and built upon; and how a turn ended."""
+    connection.execute("ALTER TABLE turns ADD COLUMN status TEXT NOT NULL DEFAULT 'completed'")
+    connection.execute(
+        f"""
+        CREATE TABLE responses (
+            {_SEQ},
+            id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            body TEXT NOT NULL,
+            given TEXT NOT NULL,
+            talk TEXT NOT NULL
+        )"""
+    )
+    connection.execute("CREATE INDEX responses_by_time ON responses (created_at)")
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
@@ -290,4 +308,5 @@ MIGRATIONS = [
     m005_create_splits,
     m006_create_feedback,
     m007_create_evaluations,
+    m010_create_responses,
 ]

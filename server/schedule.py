@@ -53,5 +53,6 @@ class Schedule:
         now = self._clock()
         before = int(now) - self._services.settings.turn_retention_days * SECONDS_PER_DAY
         self._services.turns.forget(before=before)
+        self._services.responses.forget(before=before)
         self._services.feedback.expire(before=before)
         retrain_what_is_due(self._services, now=now)

@@ -6,6 +6,7 @@ refused with 400, naming the field.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -66,7 +67,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         raise _refused("n", "Only one answer per request is written: leave n out.")
     if data.logprobs or data.top_logprobs:
         raise _refused("logprobs", "Log probabilities are not given out.")
-    stores, hits, filter = _file_search(data)
+    stores, hits, filter = file_search(data.tools, data.vector_store_ids)
     return Question(
         model=data.model,
         messages=_messages(data.messages),
@@ -89,10 +90,15 @@ def _messages(raw: list[dict[str, Any]]) -> tuple[Message, ...]:
             raise _refused(where, f"{where}: the role {role!r} is not supported.")
         text = _text(value.get("content"), where)
         messages.append({"role": "system" if role == "developer" else role, "content": text})
+    return questions(messages, "messages")
+
+
+def questions(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
+    """The messages, if they end with a question of the user's; raises a 400 that names `param`."""
     if not messages or messages[-1]["role"] != "user":
-        raise _refused("messages", "The last message must be the user's.")
+        raise _refused(param, "The last message must be the user's.")
     if not messages[-1]["content"].strip():
-        raise _refused("messages", "The question is empty.")
+        raise _refused(param, "The question is empty.")
     return tuple(messages)
 
 
@@ -126,10 +132,15 @@ def _sampling(data: ChatCreate, services: Services) -> Sampling:
     )
 
 
-def _file_search(data: ChatCreate) -> tuple[tuple[str, ...] | None, int | None, Filter | None]:
-    """The stores to search, how many hits to show and which documents count."""
-    stores, hits, filters = data.vector_store_ids, None, None
-    for tool in data.tools or []:
+def file_search(
+    tools: Sequence[Mapping[str, Any]] | None, stores: Any
+) -> tuple[tuple[str, ...] | None, int | None, Filter | None]:
+    """The stores to search, how many hits to show and which documents count; raises a 400.
+
+    `stores` are those that the request names outside its tools.
+    """
+    hits, filters = None, None
+    for tool in tools or []:
         if tool.get("type") != "file_search":
             raise _refused("tools", "Only the tool 'file_search' is supported.")
         stores = tool.get("vector_store_ids") or stores

@@ -33,6 +33,7 @@ from server.ledger import Ledger
 from server.lock import DataLock
 from server.migrations import MIGRATIONS
 from server.preparing import Preparing
+from server.responses import Responses
 from server.rows import RowMaker, RowShares
 from server.settings import Settings
 from server.trainings import Job, Trainings
@@ -58,6 +59,7 @@ class Services:
     voices: Voices
     trainings: Trainings
     turns: Turns
+    responses: Responses
     feedback: Feedbacks
     jobs: Jobs
     evaluations: Evaluations
@@ -180,8 +182,10 @@ def open_services(settings: Settings) -> Services:
         engine.start()
         opening.callback(engine.stop)
 
-        turns = Turns(database)
-        turns.forget(before=int(time.time()) - settings.turn_retention_days * SECONDS_PER_DAY)
+        turns, responses = Turns(database), Responses(database)
+        kept_since = int(time.time()) - settings.turn_retention_days * SECONDS_PER_DAY
+        turns.forget(before=kept_since)
+        responses.forget(before=kept_since)
         voices, trainings = Voices(database), Trainings(database)
 
         def row_maker(job: Job) -> RowMaker:
@@ -248,6 +252,7 @@ def open_services(settings: Settings) -> Services:
             voices=voices,
             trainings=trainings,
             turns=turns,
+            responses=responses,
             feedback=Feedbacks(database),
             jobs=jobs,
             evaluations=evaluations,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from retrieval.database import Database, Row
+
+Status = Literal["completed", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What was asked, what the model saw, and what it answered; None where not to be stored.
 
-    `conversation` is what the user gave, `messages` the prompt that was built from it.
+    `conversation` is what the user gave, `messages` the prompt that was built from it. `status`
+    is completed, or cancelled (the client has left) or failed: the answer is what was sent so far.
     """
 
     id: str
@@ -28,6 +31,7 @@ class Turn:
     answer: str | None
     usage: dict[str, int]
     conversation: list[dict[str, str]] | None = None
+    status: Status = "completed"
 
 
 class Turns:
@@ -41,8 +45,8 @@ class Turns:
         self._database.write(
             lambda connection: connection.execute(
                 "INSERT INTO turns (id, owner, created_at, model, adapter, embedder, stores, "
-                "messages, hits, answer, usage, conversation) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "messages, hits, answer, usage, conversation, status) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     turn.id,
                     turn.owner,
@@ -56,6 +60,7 @@ class Turns:
                     turn.answer,
                     json.dumps(turn.usage),
                     _json(turn.conversation),
+                    turn.status,
                 ),
             )
         )

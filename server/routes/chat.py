@@ -20,6 +20,7 @@ from litestar.response import Stream
 from server.answer import Part, Prepared, prepare, sources, write
 from server.auth import Owner
 from server.errors import error_body, translate
+from server.identity import identity
 from server.ids import new_id
 from server.schemas_chat import ChatCreate, question
 from server.services import AppServices, Services
@@ -41,8 +42,8 @@ async def create_completion(
     if data.stream:
         include_usage = bool(data.stream_options and data.stream_options.include_usage)
         frame = {"id": turn_id, "created": created, "model": data.model}
-        identity = _identity(services, prepared)
-        body = _events(parts, first, frame, identity, include_usage=include_usage)
+        told = identity(services, prepared)
+        body = _events(parts, first, frame, told, include_usage=include_usage)
         return Stream(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
     return Response(await _whole(parts, first, services, prepared, turn_id, created))
 
@@ -79,7 +80,7 @@ async def _whole(
             }
         ],
         "usage": _usage(part),
-        "houseword": _identity(services, prepared),
+        "houseword": identity(services, prepared),
     }
 
 
@@ -87,7 +88,7 @@ async def _events(
     parts: AsyncIterator[Part],
     part: Part,
     frame: dict[str, Any],
-    identity: dict[str, Any],
+    told: dict[str, Any],
     *,
     include_usage: bool,
 ) -> AsyncIterator[bytes]:
@@ -111,7 +112,7 @@ async def _events(
                 if part.text:
                     yield chunk(choice({"content": part.text}))
                 part = await anext(parts)
-            yield chunk(choice({}, part.finish_reason), houseword=identity)
+            yield chunk(choice({}, part.finish_reason), houseword=told)
             if include_usage:
                 yield chunk([], usage=_usage(part))
             yield b"data: [DONE]\n\n"
@@ -119,16 +120,6 @@ async def _events(
             # The status is sent already: the error travels as an event, and the client raises.
             logger.exception("an answer broke off")
             yield f"data: {json.dumps(error_body(translate(error)))}\n\n".encode()
-
-
-def _identity(services: Services, prepared: Prepared) -> dict[str, Any]:
-    """What answered, named by its content: in every answer."""
-    return {
-        "adapter": prepared.adapter,
-        "base": services.engine.generator.fingerprint,
-        "embedder": services.embedder.fingerprint,
-        "prompt": services.engine.prompt_digest,
-    }
 
 
 def _usage(part: Part) -> dict[str, int]:
