@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Citer
+from server.disarm import disarmed
 from server.errors import ApiError
+from server.guard import Guard, links_in, secrets_in
 from server.prompt import Evidence, Message, build
 from server.turns import Status, Turn
 from tuning.errors import SchemaError
@@ -193,12 +195,29 @@ def _search(
         if services.library.store(stores[0]).documents == 0:
             return None, ()
     k = question.hits or services.settings.hits
-    return stores, tuple(services.library.search(stores, asked, k=k, filter=question.filter))
+    hits = services.library.search(stores, asked, k=k, filter=question.filter)
+    return stores, disarmed(hits, question=asked)
+
+
+def guard_for(prepared: Prepared) -> Guard:
+    """What an answer may not hold: links of no text that was given, and what is called secret.
+
+    A structured answer keeps its links: a program reads it, and it must meet its schema.
+    """
+    said = [m for m in prepared.question.messages if m["role"] != "assistant"]
+    passages = [hit.passage.text for hit in prepared.shown]
+    links = links_in([*passages, *(message["content"] for message in said)])
+    system = [message["content"] for message in said if message["role"] == "system"]
+    return Guard(
+        links=None if prepared.question.sampling.grammar else links,
+        secrets=[secret for text in system for secret in secrets_in(text)],
+    )
 
 
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
     """Write the answer and keep the turn; the generator stops when the iterator is closed."""
     citer = Citer(prepared.shown) if prepared.cites else None
+    guard = guard_for(prepared)
     text = ""
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
@@ -217,7 +236,8 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "prompt_tokens": len(ticket.prompt_ids),
                     "completion_tokens": piece.tokens,
                 }
-                out = citer.add(piece.text) if citer else piece.text
+                safe = guard.add(piece.text) + (guard.end() if piece.finish_reason else "")
+                out = citer.add(safe) if citer else safe
                 if citer and piece.finish_reason:
                     out += citer.end()
                 text += out

@@ -70,7 +70,7 @@ def test_a_stream_says_what_the_whole_answer_says(taught) -> None:
     assert choices[0].delta.role == "assistant"
     assert [choice.finish_reason for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
     assert "".join(choice.delta.content or "" for choice in choices) == ANSWER
-    assert len(choices) > 5
+    assert len(choices) > 4, "it comes word by word"
     assert len({(chunk.id, chunk.created, chunk.model) for chunk in parsed}) == 1
     assert all(chunk.usage is None for chunk in parsed)
 

@@ -94,7 +94,7 @@ def test_the_events_come_in_openais_order(stocked, base: str) -> None:
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     kinds = [event["type"].removeprefix("response.") for event in events]
     deltas = kinds.count("output_text.delta")
-    assert deltas > 5
+    assert deltas >= 1
     at = kinds.index("output_text.delta")
     assert kinds[:at] == [
         "created", "in_progress", "output_item.added", "file_search_call.in_progress",
