@@ -23,6 +23,7 @@ from server.auth import guard, owner_of
 from server.docs import DocsPage
 from server.ids import new_id
 from server.routes import (
+    chains,
     chat,
     data,
     embeddings,
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> Litestar:
             embeddings.router,
             chat.router,
             responses.router,
+            chains.router,
             fine_tuning.router,
             voices.router,
             evaluations.router,

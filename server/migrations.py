@@ -300,6 +300,21 @@ def m010_create_responses(connection: Connection) -> None:
     connection.execute("CREATE INDEX responses_by_time ON responses (created_at)")
 
 
+def m011_create_chains(connection: Connection) -> None:
+    """Chains: steps under one name, as they were given."""
+    connection.execute(
+        f"""
+        CREATE TABLE chains (
+            {_SEQ},
+            name TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            steps TEXT NOT NULL,
+            UNIQUE (owner, name)
+        )"""
+    )
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
@@ -309,4 +324,5 @@ MIGRATIONS = [
     m006_create_feedback,
     m007_create_evaluations,
     m010_create_responses,
+    m011_create_chains,
 ]

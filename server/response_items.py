@@ -223,7 +223,7 @@ def _frame(data: ResponseCreate, prepared: Prepared, id: str, created: int) -> d
         "incomplete_details": None,
         "instructions": data.instructions,
         "max_output_tokens": data.max_output_tokens,
-        "model": prepared.model,
+        "model": data.model,
         "output": [],
         "parallel_tool_calls": data.parallel_tool_calls is not False,
         "previous_response_id": data.previous_response_id,

@@ -20,6 +20,7 @@ from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
 from retrieval.records import Store
+from server.chains import Chains
 from server.content import FileContent
 from server.engine import Engine
 from server.errors import NotFound
@@ -60,6 +61,7 @@ class Services:
     trainings: Trainings
     turns: Turns
     responses: Responses
+    chains: Chains
     feedback: Feedbacks
     jobs: Jobs
     evaluations: Evaluations
@@ -101,6 +103,7 @@ class Services:
             if voice.active:
                 models.append((voice.name, voice.created_at))
             models += [(version.id, version.created_at) for version in voice.versions]
+        models += [(chain.name, chain.created_at) for chain in self.chains.list(owner)]
         return [
             {"id": name, "created": created, "owned_by": "houseword"} for name, created in models
         ]
@@ -253,6 +256,7 @@ def open_services(settings: Settings) -> Services:
             trainings=trainings,
             turns=turns,
             responses=responses,
+            chains=Chains(database),
             feedback=Feedbacks(database),
             jobs=jobs,
             evaluations=evaluations,

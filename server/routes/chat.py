@@ -5,7 +5,6 @@ What would silently change a result is refused with 400; unknown harmless fields
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -17,13 +16,13 @@ from litestar import Response, Router, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from server.answer import Part, Prepared, prepare, sources, write
+from server.answer import Part, sources
 from server.auth import Owner
+from server.chain_run import begin
 from server.errors import error_body, translate
-from server.identity import identity
 from server.ids import new_id
 from server.schemas_chat import ChatCreate, question
-from server.services import AppServices, Services
+from server.services import AppServices
 
 logger = logging.getLogger(__name__)
 
@@ -34,37 +33,32 @@ async def create_completion(
 ) -> Response[Any]:
     """Answer a conversation; `stream: true` answers as server-sent events."""
     asked = question(data, services)
-    prepared = await asyncio.to_thread(prepare, services, owner, asked)
     turn_id, created = new_id("chatcmpl"), int(time.time())
-    parts = write(services, prepared, turn_id=turn_id)
+    begun = await begin(services, owner, asked, turn_id=turn_id)
     # The first part is awaited here, so that a full queue or an unfit voice is an HTTP error.
-    first = await anext(parts)
+    first = await anext(begun.parts)
+    frame = {"id": turn_id, "created": created, "model": data.model}
+    told = begun.identity(services)
     if data.stream:
         include_usage = bool(data.stream_options and data.stream_options.include_usage)
-        frame = {"id": turn_id, "created": created, "model": data.model}
-        told = identity(services, prepared)
-        body = _events(parts, first, frame, told, include_usage=include_usage)
+        body = _events(begun.parts, first, frame, told, include_usage=include_usage)
         return Stream(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    return Response(await _whole(parts, first, services, prepared, turn_id, created))
+    return Response(await _whole(begun.parts, first, frame, told))
 
 
 async def _whole(
     parts: AsyncIterator[Part],
     part: Part,
-    services: Services,
-    prepared: Prepared,
-    turn_id: str,
-    created: int,
+    frame: dict[str, Any],
+    told: dict[str, Any],
 ) -> dict[str, Any]:
     text = part.text
     async for following in parts:
         part = following
         text += part.text
     return {
-        "id": turn_id,
+        **frame,
         "object": "chat.completion",
-        "created": created,
-        "model": prepared.model,
         "choices": [
             {
                 "index": 0,
@@ -80,7 +74,7 @@ async def _whole(
             }
         ],
         "usage": _usage(part),
-        "houseword": identity(services, prepared),
+        "houseword": told,
     }
 
 

@@ -183,6 +183,8 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
         raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
     if name in services.reserved_names():
         raise _refused("suffix", f"'{name}' is the name of a model already.")
+    if services.chains.find(owner, name):
+        raise _refused("suffix", f"'{name}' is the name of a chain already.")
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
     method, asked = read_method(data.method)

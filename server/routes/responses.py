@@ -17,10 +17,10 @@ from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from server.answer import Part, prepare, write
+from server.answer import Part
 from server.auth import Owner
+from server.chain_run import begin
 from server.errors import ApiError, error_body, translate
-from server.identity import identity
 from server.ids import new_id
 from server.prompt import Message
 from server.response_items import Events, Reply, input_items, wants_results, without_results
@@ -39,10 +39,10 @@ async def create_response(
     """Answer a question; `stream: true` answers as server-sent events."""
     before = await asyncio.to_thread(services.responses.talk, owner, data.previous_response_id)
     asked = question(data, before, services)
-    prepared = await asyncio.to_thread(prepare, services, owner, asked)
     id, created = new_id("resp"), int(time.time())
-    reply = Reply(data, prepared, id, created, houseword=identity(services, prepared))
-    parts = write(services, prepared, turn_id=id)
+    begun = await begin(services, owner, asked, turn_id=id)
+    parts, told = begun.parts, begun.identity(services)
+    reply = Reply(data, begun.prepared, id, created, houseword=told)
     # The first part is awaited here, so that a full queue or an unfit voice is an HTTP error.
     first = await anext(parts)
     answer = _Answer(services, owner, data, before, reply)

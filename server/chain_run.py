@@ -1,0 +1,148 @@
+"""Whoever is named as the model begins to speak: a voice, or a chain, step after step.
+
+Every step is a question of its own through `answer`, and its turn is kept. The last step is
+written as it comes. Chat and responses both begin here. Read `begin` first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.answer import Part, Prepared, Question, prepare, write
+from server.chain import Step, fill, runs
+from server.chains import Chain
+from server.errors import ApiError, translate
+from server.ids import new_id
+from server.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An answer that can be written: its parts and, of a chain, its last step and all turns."""
+
+    prepared: Prepared
+    parts: AsyncIterator[Part]
+    steps: tuple[dict[str, str], ...] = ()
+
+    def identity(self, services: Services) -> dict[str, Any]:
+        """What answered, named by its content: in every answer, whichever endpoint tells it."""
+        told = {
+            "adapter": self.prepared.adapter,
+            "base": services.engine.generator.fingerprint,
+            "embedder": services.embedder.fingerprint,
+            "prompt": services.engine.prompt_digest,
+        }
+        return {**told, "steps": list(self.steps)} if self.steps else told
+
+
+async def begin(services: Services, owner: str, question: Question, *, turn_id: str) -> Begun:
+    """Prepare an answer up to its first word; of a chain, write every step but the last.
+
+    Raises what `answer.prepare` raises; within a chain with the step's name in front.
+    """
+    chain = await asyncio.to_thread(services.chains.find, owner, question.model)
+    if chain is None:
+        prepared = await asyncio.to_thread(prepare, services, owner, question)
+        return Begun(prepared, write(services, prepared, turn_id=turn_id))
+    if question.schema is not None:
+        message = f"The steps of the chain '{chain.name}' have schemas of their own: leave it out."
+        raise ApiError(400, message, param="response_format", code="unsupported_value")
+    return await _Run(services, owner, chain, question, turn_id).begin()
+
+
+class _Run:
+    """One way through a chain."""
+
+    def __init__(
+        self, services: Services, owner: str, chain: Chain, question: Question, turn_id: str
+    ) -> None:
+        self._services, self._owner, self._chain = services, owner, chain
+        self._question, self._turn_id = question, turn_id
+        self._written: dict[str, str] = {}
+        self._skipped: list[str] = []
+        self._turns: list[dict[str, str]] = []
+
+    async def begin(self) -> Begun:
+        steps = self._chain.steps
+        last: Begun | None = None
+        for number, step in enumerate(steps):
+            if not runs(step, self._written, self._skipped):
+                self._skipped.append(step.name)
+                continue
+            final = self._is_final(steps[number + 1 :])
+            prepared, parts = await self._prepare(step, final=final)
+            if final:
+                told = self._told(step, parts)
+                return Begun(prepared, told, tuple(self._turns))
+            read = await self._read(step, parts)
+            last = Begun(prepared, _again(read), tuple(self._turns))
+        if last is None:
+            raise _failed(self._chain, steps[-1], ApiError(422, "no step was to run"))
+        return last
+
+    def _is_final(self, following: Sequence[Step]) -> bool:
+        """Whether no later step will run, as far as is known before this one has written."""
+        return all(runs(step, self._written, self._skipped) is False for step in following)
+
+    async def _prepare(self, step: Step, *, final: bool) -> tuple[Prepared, AsyncIterator[Part]]:
+        turn_id = self._turn_id if final else new_id("chatcmpl")
+        self._turns.append({"step": step.name, "model": step.model, "turn": turn_id})
+        try:
+            prepared = await asyncio.to_thread(
+                prepare, self._services, self._owner, self._step_question(step)
+            )
+            return prepared, write(self._services, prepared, turn_id=turn_id)
+        except Exception as error:
+            raise _failed(self._chain, step, error) from error
+
+    def _step_question(self, step: Step) -> Question:
+        asked = self._question
+        *before, last = asked.messages
+        text = fill(step.prompt, last["content"], self._written)
+        room = step.max_tokens or asked.sampling.max_tokens
+        return replace(
+            asked,
+            model=step.model,
+            messages=(*before, {**last, "content": text}),
+            sampling=replace(asked.sampling, max_tokens=room),
+            stores=asked.stores if step.stores is None else step.stores,
+            search=asked.search and step.search,
+            schema=step.schema,
+        )
+
+    async def _read(self, step: Step, parts: AsyncIterator[Part]) -> list[Part]:
+        read = [part async for part in self._told(step, parts)]
+        if step.schema is not None and read[-1].finish_reason != "stop":
+            cut = "what it wrote was cut before it met its schema: give it more max_tokens"
+            raise _failed(self._chain, step, ApiError(422, cut))
+        self._written[step.name] = "".join(part.text for part in read)
+        return read
+
+    async def _told(self, step: Step, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
+        """The parts of a step; what fails says in which step."""
+        async with aclosing(parts):  # type: ignore[type-var]
+            try:
+                async for part in parts:
+                    yield part
+            except Exception as error:
+                raise _failed(self._chain, step, error) from error
+
+
+async def _again(parts: Sequence[Part]) -> AsyncIterator[Part]:
+    for part in parts:
+        yield part
+
+
+def _failed(chain: Chain, step: Step, error: Exception) -> ApiError:
+    found = translate(error)
+    return ApiError(
+        found.status,
+        f"Step '{step.name}' of the chain '{chain.name}' failed: {found.message}",
+        param=f"steps.{step.name}",
+        code=found.code or "chain_step_failed",
+        headers=found.headers,
+    )
