@@ -28,7 +28,12 @@ _LINK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MARKDOWN = re.compile(r"!?\[([^\[\]]{0,300})\]\(\s*<?([^\s()<>]*)>?[^()]{0,200}\)")
-_TAG = re.compile(r"</?[a-z!][^<>]{0,500}>", re.IGNORECASE)
+# Tags that load or run something, and any with attributes; <int> and <ann@house.com> are none.
+_TAG = re.compile(
+    r"<(?:/?(?:a|img|script|style|iframe|object|embed|svg|math|form|base|meta|link)\b[^<>@]{0,500}"
+    r"|[a-z][a-z0-9-]*[\s/][^<>]{1,500})>",
+    re.IGNORECASE,
+)
 _OPEN = re.compile(r"!?\[[^\[\]]*(?:\](?:\([^()]*)?)?$|!$|<[a-z!/][^<>\s]*(?:\s[^<>]*)?$|<$", re.I)
 _TAIL = ".,;:!?*_~'\""
 
@@ -115,7 +120,7 @@ class Guard:
         """No tags, and of Markdown's links and images but the words, unless they are known."""
         if self._links is None:
             return text
-        text = _TAG.sub(self._tag, text)
+        text = _TAG.sub("", text)
         for _ in range(3):  # an image within a link within brackets
             text, changed = _MARKDOWN.subn(self._markdown, text)
             if not changed:
@@ -138,10 +143,6 @@ class Guard:
 
     def _markdown(self, match: re.Match[str]) -> str:
         return match[0] if self._known(match[2]) else match[1]
-
-    def _tag(self, match: re.Match[str]) -> str:
-        inner = match[0][1:-1]
-        return match[0] if _LINK.fullmatch(inner) and self._known(inner) else ""
 
     def _link(self, match: re.Match[str]) -> str:
         link = match[0].rstrip(_TAIL)

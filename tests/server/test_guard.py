@@ -32,6 +32,7 @@ def guarded(text: str, *, size: int | None = None, secrets: tuple[str, ...] = ()
         "www.house.de and house.de and https://house.de/",
         "a < b and b > c; an array [1, 2] and a note [3].",
         "Look at https://shop.example.com.",
+        "From: Ann <ann@house.com>, a<b, List<int>.",
     ],
 )
 def test_what_is_known_or_no_link_stays_as_it_is(text: str) -> None:
@@ -61,7 +62,8 @@ def test_what_is_known_or_no_link_stays_as_it_is(text: str) -> None:
         ("[1]: http://evil.example/x", f"[1]: {REMOVED}"),
         ("HTTPS://EVIL.EXAMPLE/X", REMOVED),
         ("ftp://evil.example/x", REMOVED),
-        ("<http://evil.example/x>", ""),
+        ("<http://evil.example/x>", f"<{REMOVED}>"),
+        ("<b onload=x>bold</b>", "bold</b>"),
     ],
 )
 def test_links_of_no_known_text_go(text: str, left: str | None) -> None:
