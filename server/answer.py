@@ -19,16 +19,14 @@ from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Citer
 from server.disarm import disarmed
-from server.errors import ApiError
-from server.guard import Guard, links_in, secrets_in
+from server.guard import Guard, guard_of
 from server.prompt import Evidence, Message, build
+from server.structured import structured
 from server.turns import Status, Turn
-from tuning.errors import SchemaError
 from tuning.generate import Sampling
 
 if TYPE_CHECKING:
     from server.services import Services
-    from tuning.grammar import Grammars
 
 logger = logging.getLogger(__name__)
 
@@ -135,39 +133,6 @@ def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bo
     return question, searched and task["kind"] not in UNCITED
 
 
-def structured(grammars: Grammars, task: Mapping[str, Any], question: Question) -> Question:
-    """The question with what its answer must consist of, where the request or the voice says so.
-
-    The request's schema goes before the labels or the fields on the voice's card.
-
-    Raises:
-        SchemaError: the request's schema cannot be used.
-        ApiError: a stop text would cut the answer.
-    """
-    if question.schema is not None:
-        grammar: str | None = grammars.of_schema(question.schema)
-    else:
-        grammar = _voice_grammar(grammars, task)
-    if grammar is None:
-        return question
-    if question.sampling.stop:
-        message = "A stop text would cut a structured answer in the middle: leave stop out."
-        raise ApiError(400, message, param="stop", code="unsupported_value")
-    return replace(question, sampling=replace(question.sampling, grammar=grammar))
-
-
-def _voice_grammar(grammars: Grammars, task: Mapping[str, Any]) -> str | None:
-    """What a voice of labels or JSON writes; None where its card does not tell."""
-    try:
-        if task["kind"] == "label" and task["labels"]:
-            return grammars.of_texts(task["labels"])
-        if task["kind"] == "json" and task.get("schema"):
-            return grammars.of_schema(task["schema"])
-    except SchemaError as error:
-        logger.warning("a voice answers unconstrained: %s", error)
-    return None
-
-
 def evidence(hit: Hit) -> Evidence:
     """What a prompt shows of a hit."""
     return Evidence(hit.passage.text, hit.passage.heading)
@@ -200,17 +165,11 @@ def _search(
 
 
 def guard_for(prepared: Prepared) -> Guard:
-    """What an answer may not hold: links of no text that was given, and what is called secret.
-
-    A structured answer keeps its links: a program reads it, and it must meet its schema.
-    """
-    said = [m for m in prepared.question.messages if m["role"] != "assistant"]
-    passages = [hit.passage.text for hit in prepared.shown]
-    links = links_in([*passages, *(message["content"] for message in said)])
-    system = [message["content"] for message in said if message["role"] == "system"]
-    return Guard(
-        links=None if prepared.question.sampling.grammar else links,
-        secrets=[secret for text in system for secret in secrets_in(text)],
+    """What the answer may not hold; a structured one keeps its links: it must meet its schema."""
+    return guard_of(
+        prepared.question.messages,
+        [hit.passage.text for hit in prepared.shown],
+        any_link=prepared.question.sampling.grammar is not None,
     )
 
 

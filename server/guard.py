@@ -9,7 +9,7 @@ Read `Guard` first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 WITHHELD = "(withheld)"
 REMOVED = "(link removed)"
@@ -73,6 +73,21 @@ def secrets_in(system: str) -> tuple[str, ...]:
         if _HIDDEN.search(near):
             found += [match[0] for match in _CODE.finditer(sentence)]
     return tuple(dict.fromkeys(text for text in found if len(_letters(text)) >= _SHORTEST_SECRET))
+
+
+def guard_of(
+    messages: Sequence[Mapping[str, str]], passages: Iterable[str], *, any_link: bool
+) -> Guard:
+    """The guard of one answer: it may hold links of the passages shown and of what was asked.
+
+    What the assistant said before is no source: an earlier answer vouches for no link.
+    """
+    given = [m["content"] for m in messages if m["role"] != "assistant"]
+    system = [m["content"] for m in messages if m["role"] == "system"]
+    return Guard(
+        links=None if any_link else links_in([*passages, *given]),
+        secrets=[secret for text in system for secret in secrets_in(text)],
+    )
 
 
 class Guard:
