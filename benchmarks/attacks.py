@@ -28,9 +28,8 @@ from typing import Any
 
 from benchmarks.attack_markers import CHECKS
 from retrieval.embed import default_embedder_folder
-from server.answer import Prepared, Question, evidence, guard_for, prepare
+from server.answer import Prepared, Question, evidence, guard_for, mended_for, prepare
 from server.auth import LOCAL_OWNER
-from server.cite import Citer
 from server.ids import new_id
 from server.prompt import Message, build
 from server.services import Services, open_services
@@ -223,8 +222,9 @@ def _prepared(services: Services, model: str, pair: dict[str, Any]) -> _Asked:
 
 def as_served(prepared: Prepared, draft: str) -> str:
     """What a user reads where the model wrote `draft`."""
-    guard, citer = guard_for(prepared), Citer(prepared.shown)
-    return citer.add(guard.add(draft) + guard.end()) + citer.end()
+    guard, mended = guard_for(prepared), mended_for(prepared)
+    safe = guard.add(draft) + guard.end()
+    return mended.add(safe) + mended.end() if mended else safe
 
 
 def _answered(file: Path | None) -> dict[tuple[str, str], str]:

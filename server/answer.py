@@ -13,14 +13,16 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.filter import Filter
 from retrieval.records import Hit
-from server.cite import Citer
+from server.cite import Change
 from server.disarm import disarmed
+from server.grounds import Grounds, find
 from server.guard import Guard, guard_of
 from server.prompt import Evidence, Message, build
+from server.repair import Mends, Policy, mend
 from server.structured import structured
 from server.turns import Status, Turn
 from tuning.generate import Sampling
@@ -34,6 +36,7 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
+GROUND_HITS = 6  # hits among which the strict policy looks for the sentence that answers
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
@@ -59,6 +62,7 @@ class Question:
     filter: Filter | None = None
     keep: bool = True  # keep the words of the turn, not only its figures
     schema: Mapping[str, Any] | None = None  # the answer is JSON that meets it
+    grounding: Policy | None = None  # None: the server's own policy
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class Prepared:
     prompt_ids: list[int] = field(default_factory=list)
     ready_text: str | None = None  # an answer that needs no generator
     cites: bool = True  # False: the text is given as written, [1] and all
+    policy: Policy = "off"
+    grounds: Grounds = field(default_factory=Grounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +103,24 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     task = services.task_of(owner, question.model)
     question, cites = _for_task(task, question)
     question = structured(services.engine.grammars, task, question)
-    stores, shown = _search(services, owner, question)
+    cites = cites and question.sampling.grammar is None
+    policy = _policy(services, question) if cites else "off"
+    stores, found = _search(services, owner, question, strict=policy == "strict")
     if stores is None and question.sampling.grammar is None:
         return Prepared(
             question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
         )
+    grounds = Grounds()
+    if not stores:
+        policy = "off"  # nothing was searched, so nothing can be held against it
+    elif policy == "strict":
+        grounds = find(
+            question.messages[-1]["content"],
+            found,
+            services.embedder,
+            threshold=services.settings.abstain_below,
+        )
+    shown = found[: question.hits or services.settings.hits]
     prompt = build(
         question.messages,
         [evidence(hit) for hit in shown],
@@ -117,7 +136,9 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         shown[: prompt.shown],
         prompt.messages,
         services.engine.encode(prompt.messages),
-        cites=cites and question.sampling.grammar is None,
+        cites=cites,
+        policy=policy,
+        grounds=grounds,
     )
 
 
@@ -133,6 +154,10 @@ def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bo
     return question, searched and task["kind"] not in UNCITED
 
 
+def _policy(services: Services, question: Question) -> Policy:
+    return question.grounding or cast("Policy", services.settings.grounding)
+
+
 def evidence(hit: Hit) -> Evidence:
     """What a prompt shows of a hit."""
     return Evidence(hit.passage.text, hit.passage.heading)
@@ -145,7 +170,7 @@ def is_small_talk(text: str) -> bool:
 
 
 def _search(
-    services: Services, owner: str, question: Question
+    services: Services, owner: str, question: Question, *, strict: bool
 ) -> tuple[tuple[str, ...] | None, tuple[Hit, ...]]:
     """The stores that were searched (None: there are no documents yet) and their hits."""
     asked = question.messages[-1]["content"]
@@ -160,6 +185,7 @@ def _search(
         if services.library.store(stores[0]).documents == 0:
             return None, ()
     k = question.hits or services.settings.hits
+    k = max(k, GROUND_HITS) if strict else k
     hits = services.library.search(stores, asked, k=k, filter=question.filter)
     return stores, disarmed(hits, question=asked)
 
@@ -173,10 +199,17 @@ def guard_for(prepared: Prepared) -> Guard:
     )
 
 
+def mended_for(prepared: Prepared) -> Mends | None:
+    """What makes the draft true to its sources; None where the text stands as it is written."""
+    if not prepared.cites:
+        return None
+    asked = prepared.question.messages[-1]["content"]
+    return mend(prepared.policy, prepared.shown, prepared.grounds, message=asked)
+
+
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
     """Write the answer and keep the turn; the generator stops when the iterator is closed."""
-    citer = Citer(prepared.shown) if prepared.cites else None
-    guard = guard_for(prepared)
+    mended, guard = mended_for(prepared), guard_for(prepared)
     text = ""
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
@@ -189,6 +222,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
             prepared.prompt_ids, adapter=prepared.adapter, sampling=prepared.question.sampling
         )
         status: Status = "cancelled"  # unless it gets to its end
+        begun = False
         try:
             async for piece in ticket:
                 usage = {
@@ -196,16 +230,23 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "completion_tokens": piece.tokens,
                 }
                 safe = guard.add(piece.text) + (guard.end() if piece.finish_reason else "")
-                out = citer.add(safe) if citer else safe
-                if citer and piece.finish_reason:
-                    out += citer.end()
+                out = mended.add(safe) if mended else safe
+                if mended and piece.finish_reason:
+                    out += mended.end()
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
                     status = "completed"
-                    await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
-                    yield Part(out, piece.finish_reason, tuple(citer.cited) if citer else (), usage)
-                elif out:
+                    changes = tuple(mended.changes) if mended else ()
+                    await asyncio.to_thread(
+                        _record, services, prepared, turn_id, text, usage, changes
+                    )
+                    cited = tuple(mended.cited) if mended else ()
+                    yield Part(out, piece.finish_reason, cited, usage)
+                elif out or not begun:
+                    # The first part tells that it has begun, even where no word may leave yet:
+                    # a client that hangs up is seen from then on.
+                    begun = True
                     yield Part(out)
         except Exception:
             status = "failed"
@@ -214,7 +255,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
             ticket.cancel()
             if status != "completed":
                 # Not awaited: whoever closes a stream cancels every wait in it.
-                keep = partial(_record, services, prepared, turn_id, text, usage, status)
+                keep = partial(_record, services, prepared, turn_id, text, usage, status=status)
                 asyncio.get_running_loop().run_in_executor(None, keep)
 
 
@@ -224,6 +265,7 @@ def _record(
     turn_id: str,
     text: str,
     usage: dict[str, int],
+    changes: tuple[Change, ...] = (),
     status: Status = "completed",
 ) -> None:
     keep = prepared.question.keep
@@ -241,6 +283,8 @@ def _record(
             answer=text if keep else None,
             usage=usage,
             conversation=list(prepared.question.messages) if keep else None,
+            policy=prepared.policy,
+            changes=[asdict(change) for change in changes] if keep else None,
             status=status,
         )
     )

@@ -36,6 +36,7 @@ from server.routes import (
     responses,
     store_files,
     stores,
+    turns,
     voices,
 )
 from server.schedule import Schedule
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> Litestar:
             chat.router,
             responses.router,
             chains.router,
+            turns.router,
             fine_tuning.router,
             voices.router,
             evaluations.router,

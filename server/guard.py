@@ -1,6 +1,6 @@
 """What never leaves in an answer: links that no known text holds, and what is called secret.
 
-Works on a growing answer: a word is sent once it is whole, so that no half of a link leaves.
+Works on a growing answer: a word is sent once it can no longer become a link.
 Pure code over the model's text; it knows no model, no database and no citations.
 
 Read `Guard` first.
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 WITHHELD = "(withheld)"
 REMOVED = "(link removed)"
 _LONGEST_CONSTRUCT = 600  # characters that an open bracket or tag may hold back
+_LONGEST_NAME = 64  # characters: a longer run without a sign of a link becomes none
 _SHORTEST_SECRET = 6  # letters and digits
 
 _ENDINGS = "com|net|org|edu|gov|info|biz|io|ai|app|dev|co|me|ly|to|xyz|site|online|top|club|shop"
@@ -22,7 +23,7 @@ _END = r"[^\s<>\"'`|\\^{}\[\]()]"
 _LINK = re.compile(
     rf"""(?:[a-z][a-z0-9+.-]{{1,20}}://|//(?=\w)|www\.){_END}+
     | \b(?:javascript|vbscript|data|mailto|file):{_END}+
-    | (?<![@\w.-])(?:[a-z0-9](?:[a-z0-9-]{{0,62}})\.)+(?:{_ENDINGS}|{_COUNTRIES})\b
+    | (?<![@a-z0-9_.-])(?:[a-z0-9](?:[a-z0-9-]{{0,62}})\.)+(?:{_ENDINGS}|{_COUNTRIES})(?![a-z0-9-])
       (?:[/?:\#]{_END}*)?
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -34,7 +35,10 @@ _TAG = re.compile(
     r"|[a-z][a-z0-9-]*[\s/][^<>]{1,500})>",
     re.IGNORECASE,
 )
-_OPEN = re.compile(r"!?\[[^\[\]]*(?:\](?:\([^()]*)?)?$|!$|<[a-z!/][^<>\s]*(?:\s[^<>]*)?$|<$", re.I)
+_OPEN = re.compile(
+    r"\[?!?\[[^\[\]]*(?:\](?:\([^()]*)?)?$|!$|<[a-z!/][^<>\s]*(?:\s[^<>]*)?$|<$", re.IGNORECASE
+)
+_RUN = re.compile(r"[a-z0-9+.\-/:@_]*$", re.IGNORECASE)  # what a link may begin with
 _TAIL = ".,;:!?*_~'\""
 
 # A code of letters and digits, or what stands behind "password:" and the like.
@@ -120,7 +124,10 @@ class Guard:
         if self._links is None and not self._secrets:
             return len(self._held)
         held = self._held
-        end = len(held) - len(re.search(r"\S*$", held)[0])  # type: ignore[index]
+        end = len(held) - min(_LONGEST_NAME, len(_RUN.search(held)[0]))  # type: ignore[index]
+        for link in _LINK.finditer(held, max(0, len(held) - _LONGEST_CONSTRUCT)):
+            if link.end() == len(held):
+                end = min(end, link.start())
         if opened := _OPEN.search(held, max(0, len(held) - _LONGEST_CONSTRUCT)):
             end = min(end, opened.start())
         letters = [(char.casefold(), at) for at, char in enumerate(held) if char.isalnum()]

@@ -282,6 +282,12 @@ def m007_create_evaluations(connection: Connection) -> None:
     connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
 
 
+def m009_add_policies_of_turns(connection: Connection) -> None:
+    """How a draft was grounded, and what that changed."""
+    connection.execute("ALTER TABLE turns ADD COLUMN policy TEXT NOT NULL DEFAULT 'off'")
+    connection.execute("ALTER TABLE turns ADD COLUMN changes TEXT")
+
+
 def m010_create_responses(connection: Connection) -> None:
     """Responses that can be fetched and built upon; and how a turn ended."""
     connection.execute("ALTER TABLE turns ADD COLUMN status TEXT NOT NULL DEFAULT 'completed'")
@@ -323,6 +329,7 @@ MIGRATIONS = [
     m005_create_splits,
     m006_create_feedback,
     m007_create_evaluations,
+    m009_add_policies_of_turns,
     m010_create_responses,
     m011_create_chains,
 ]

@@ -7,7 +7,7 @@ refused with 400, naming the field.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,7 @@ from retrieval.filter import Filter
 from server.answer import Question
 from server.errors import ApiError
 from server.prompt import Message
+from server.repair import POLICIES, Policy
 from server.schemas_format import chat_schema
 from server.services import Services
 from tuning.generate import Sampling
@@ -50,6 +51,7 @@ class ChatCreate(Struct, kw_only=True):
     tool_choice: Any = None
     store: bool | None = None
     vector_store_ids: list[str] | None = None
+    grounding: str | None = None
     functions: Any = None
     function_call: Any = None
     logit_bias: Any = None
@@ -78,7 +80,15 @@ def question(data: ChatCreate, services: Services) -> Question:
         filter=filter,
         keep=data.store is not False,
         schema=chat_schema(data.response_format),
+        grounding=policy(data.grounding),
     )
+
+
+def policy(asked: str | None) -> Policy | None:
+    """The policy that a request names, if any; raises a 400."""
+    if asked not in (None, *POLICIES):
+        raise _refused("grounding", f"grounding must be one of {', '.join(POLICIES)}.")
+    return cast("Policy | None", asked)
 
 
 def _messages(raw: list[dict[str, Any]]) -> tuple[Message, ...]:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from server.answer import Question
 from server.errors import ApiError
 from server.prompt import Message
-from server.schemas_chat import file_search, questions
+from server.schemas_chat import file_search, policy, questions
 from server.schemas_format import text_schema
 from server.services import Services
 from tuning.generate import Sampling
@@ -46,6 +46,7 @@ class ResponseCreate(Struct, kw_only=True):
     include: list[str] | None = None
     metadata: Annotated[dict[str, str], Meta(max_length=16)] | None = None
     truncation: str | None = None
+    grounding: str | None = None
     user: str | None = None
     top_logprobs: int | None = None
     background: bool | None = None
@@ -69,6 +70,7 @@ def question(data: ResponseCreate, before: Sequence[Message], services: Services
     kind = choice.get("type") if isinstance(choice, dict) else choice
     if kind not in (None, "none", "auto", "required", "file_search"):
         raise _refused("tool_choice", "tool_choice: the only tool here is 'file_search'.")
+    grounding = policy(data.grounding)
     stores, hits, filter = file_search(data.tools, None)
     instructions = [{"role": "system", "content": data.instructions}] if data.instructions else []
     return Question(
@@ -80,6 +82,7 @@ def question(data: ResponseCreate, before: Sequence[Message], services: Services
         hits=hits,
         filter=filter,
         keep=data.store is not False,
+        grounding=grounding,
         schema=text_schema((data.text or {}).get("format")),
     )
 

@@ -69,9 +69,12 @@ def test_a_client_that_hangs_up_frees_the_generator(taught, endless, eventually)
         next(lines)
         assert taught.services.engine.writing == 1
     eventually(lambda: taught.services.engine.writing == 0, seconds=2)
+    eventually(lambda: taught.services.turns.turn("local", first["id"]), seconds=5)
     with taught.services.database.read() as connection:
-        kept = connection.execute("SELECT 1 FROM turns WHERE id = ?", (first["id"],)).fetchone()
-    assert kept is None, "it was written to its end"
+        kept = connection.execute(
+            "SELECT status FROM turns WHERE id = ?", (first["id"],)
+        ).fetchone()
+    assert kept["status"] == "cancelled", "it was written to its end"
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def test_what_is_known_or_no_link_stays_as_it_is(text: str) -> None:
     ("text", "left"),
     [
         ("Get it at www.suspicious.xyz now.", f"Get it at {REMOVED} now."),
+        ("袋はevil.comです。", f"袋は{REMOVED}です。"),
         ("Play freegame.com!", f"Play {REMOVED}!"),
         ("http://evil.example/?q=secret", REMOVED),
         ("https://shop.example.com/returns?a=1&q=stolen", REMOVED),
@@ -94,7 +95,9 @@ def test_words_are_held_back_for_no_longer_than_they_take() -> None:
     guard = Guard(links=KNOWN, secrets=("zz99zz99",))
     assert guard.add("Bags cost ") == "Bags cost "
     assert guard.add("45. ") == "45. "
-    assert guard.add("x" * 5000) == "" and guard.add(" ") == "x" * 5000 + " "
+    assert len(guard.add("x" * 5000)) > 4900 and guard.add(" ").endswith("x ")
+    text = "袋は四十五ユーロです。" * 9
+    assert guard.add(text) == text, "writing without spaces is not held back"
     free = Guard(links=None)
     assert free.add("http://any.xyz") == "http://any.xyz"
 
