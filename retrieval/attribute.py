@@ -1,67 +1,88 @@
-"""An answer's claims -> the passages that support them, by words and figures. Pure.
+"""An answer's claims -> the passages that support them, by words, figures, names and units. Pure.
 
-Light and lexical: a claim is aligned to the passage that holds most of its content words, rare
-ones counting more, and a figure of the claim must stand in the passage exactly. It knows no
-model and no store; read `support` first.
+Lexical, so that it costs next to nothing: a claim is aligned to the one or two neighbouring
+sentences of a passage that hold most of its content words, rare ones counting more. A figure must
+stand there in the same unit, a name must stand in the passage, and "not" must be said by both.
+Where vectors are handed in, closeness in meaning helps a paraphrase over the bar; it never excuses
+a figure or a name. It knows no model and no store; the words and figures themselves are in
+`claims.py`. Read `attribute` first.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
-from retrieval.split import sentences
+from retrieval.claims import (
+    Quantity,
+    content_words,
+    figures,
+    is_negated,
+    names,
+    quantities,
+    split_claims,
+    states_something,
+    without_citations,
+)
 
 MIN_SUPPORT = 0.5
+# A paraphrase needs fewer of the words where the vectors of claim and sentence are this close.
+MIN_SUPPORT_NEAR, NEAR = 0.3, 0.7
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
-_FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
-_CITATION = re.compile(r"\[\d+\]")
-_NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
-}
-# "one" is an article or a pronoun as often as a number.
-del _NUMBER_WORDS["one"]
-_EMPTY_WORDS = frozenset(
-    "a about above after again all also am an and any are as at be because been before being "
-    "below between both but by can could did do does doing down during each few for from further "
-    "had has have having he hello her here hi him his how i if in into is it its just let like me "
-    "more most my no nor not of off ok okay on once one only or other our out over own please so "
-    "some sorry sure such thank thanks than that the their them then there these they this those "
-    "through to too under until up very was we were what when where which while who why will "
-    "with would yes you your yours ask happy help glad welcome know".split()
-)
+Similarity = Callable[[str, str], float]  # cosine of a claim and a text
+
+__all__ = ["Claim", "attribute", "check", "content_words", "figures", "split_claims", "support"]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence of an answer, and the index of the passage that supports it, or None."""
+    """A sentence of an answer and what backs it.
+
+    `start` and `end` are characters of the answer. `passage` is the index of the passage that
+    supports it and (`passage_start`, `passage_end`) the characters there; None where none does.
+    `states` is false for what needs no support: small talk, a question. `missing` names the
+    figures and names that no source holds. `supported` is also true where the user's own message
+    says so.
+    """
 
     start: int
     end: int
     passage: int | None
     score: float
+    passage_start: int = 0
+    passage_end: int = 0
+    states: bool = True
+    supported: bool = False
+    missing: tuple[str, ...] = ()
 
 
-def attribute(answer: str, passages: Sequence[str]) -> list[Claim]:
-    """Return every claim of the answer with its support."""
-    claims = []
-    for start, end in split_claims(answer):
-        index, score = support(answer[start:end], passages)
-        claims.append(Claim(start=start, end=end, passage=index, score=score))
-    return claims
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One sentence of a passage, or two neighbours, read once."""
+
+    start: int
+    end: int
+    words: frozenset[str]
+    figures: frozenset[str]
+    quantities: frozenset[Quantity]
+    negated: bool
 
 
-def split_claims(text: str) -> list[tuple[int, int]]:
-    """Return the sentences of an answer as (start, end) into it."""
-    return list(sentences(text))
+def attribute(
+    answer: str,
+    passages: Sequence[str],
+    *,
+    message: str = "",
+    similarity: Similarity | None = None,
+) -> list[Claim]:
+    """Return every claim of the answer with its support; `message` is the user's own."""
+    return [
+        check(answer[start:end], passages, message=message, similarity=similarity, start=start)
+        for start, end in split_claims(answer)
+    ]
 
 
 def support(
@@ -69,63 +90,111 @@ def support(
 ) -> tuple[int | None, float]:
     """Return (index of the passage that supports the claim best, its score in 0..1).
 
-    The score is the share of the claim's content words that the passage holds, each weighted by
-    its rarity among the passages. A passage that lacks one of the claim's figures supports
-    nothing of it. None: no passage reaches `min_support`, or the claim says nothing that could
-    be supported (small talk, a question).
+    None: no passage reaches `min_support`, or the claim says nothing that could be supported.
     """
-    claim = _CITATION.sub(" ", claim)
-    words, wanted_figures = content_words(claim), figures(claim)
-    if not passages or not (words or wanted_figures) or claim.rstrip().endswith("?"):
-        return None, 0.0
-    held = [_read(passage)[0] for passage in passages]
+    found = check(claim, passages, min_support=min_support)
+    return found.passage, found.score
+
+
+def check(
+    claim: str,
+    passages: Sequence[str],
+    *,
+    message: str = "",
+    similarity: Similarity | None = None,
+    min_support: float = MIN_SUPPORT,
+    start: int = 0,
+) -> Claim:
+    """Hold one claim against the passages and the user's message; `start` is its own offset.
+
+    The score is the share of the claim's content words that a window of the passage holds, each
+    weighted by its rarity among the passages.
+    """
+    end = start + len(claim)
+    text = without_citations(claim)
+    if not states_something(text):
+        return Claim(start, end, None, 0.0, states=False, supported=True)
+    best = _best(text, passages, similarity, min_support)
+    if best is not None and best[0] >= min_support:
+        score, index, window = best
+        return Claim(start, end, index, score, window.start, window.end, supported=True)
+    own = _best(text, [message], None, min_support) if message else None
+    held = own is not None and own[0] >= min_support
+    score = best[0] if best else 0.0
+    missing = () if held else _missing(text, [*passages, message])
+    return Claim(start, end, None, score, supported=held, missing=missing)
+
+
+def _best(
+    text: str, passages: Sequence[str], similarity: Similarity | None, min_support: float
+) -> tuple[float, int, _Window] | None:
+    words, wanted = content_words(text), quantities(text)
+    wanted_names, negated = names(text), is_negated(text)
+    everything = [_read(passage) for passage in passages]
     weights = {
-        word: math.log(1 + len(passages) / (0.5 + sum(word in other for other in held)))
+        word: math.log(1 + len(passages) / (0.5 + sum(word in held for held, _ in everything)))
         for word in words
     }
     whole = sum(weights.values())
-    best: tuple[int | None, float] = (None, 0.0)
-    for index, passage in enumerate(passages):
-        if not wanted_figures <= _read(passage)[1]:
+    best: tuple[float, int, _Window] | None = None
+    for index, (held, windows) in enumerate(everything):
+        if any(not name <= held for name in wanted_names):
             continue
-        found = sum(weight for word, weight in weights.items() if word in held[index])
-        score = found / whole if whole else 1.0
-        if score > best[1]:
-            best = (index, score)
-    return best if best[1] >= min_support else (None, best[1])
+        for window in windows:
+            if not _hold(window, wanted) or negated != window.negated:
+                continue
+            found = sum(weight for word, weight in weights.items() if word in window.words)
+            score = found / whole if whole else 1.0
+            if similarity is not None and MIN_SUPPORT_NEAR <= score < min_support:
+                near = similarity(text, passages[index][window.start : window.end])
+                score = min_support if near >= NEAR else score
+            if best is None or score > best[0]:
+                best = (score, index, window)
+    return best
+
+
+def _hold(window: _Window, wanted: frozenset[Quantity]) -> bool:
+    """Whether every figure stands in the window, and in the same unit where both name one."""
+    for quantity in wanted:
+        if quantity.figure not in window.figures:
+            return False
+        units = {own.unit for own in window.quantities if own.figure == quantity.figure}
+        if quantity.unit and "" not in units and quantity.unit not in units:
+            return False
+    return True
+
+
+def _missing(text: str, sources: Sequence[str]) -> tuple[str, ...]:
+    """The figures and names of a claim that no source holds at all."""
+    known = {figure for source in sources for figure in figures(source)}
+    words = {word for source in sources for word in _read(source)[0]}
+    lacking = sorted(figures(text) - known)
+    return (
+        *lacking,
+        *sorted(
+            " ".join(sorted(name - words))
+            for name in names(text) - {frozenset()}
+            if not name <= words
+        ),
+    )
 
 
 @lru_cache(maxsize=256)  # every claim of an answer is held against the same few passages
-def _read(passage: str) -> tuple[set[str], set[str]]:
-    """A passage's content words and figures; not to be changed."""
-    return content_words(passage), figures(passage)
+def _read(passage: str) -> tuple[frozenset[str], tuple[_Window, ...]]:
+    """A passage's content words, and its windows; single sentences before pairs."""
+    borders = split_claims(passage)
+    pairs = [(a[0], b[1]) for a, b in pairwise(borders)]
+    windows = tuple(_window(passage, start, end) for start, end in [*borders, *pairs])
+    return frozenset(content_words(passage)), windows
 
 
-def content_words(text: str) -> set[str]:
-    """Return the words that carry meaning, without their commonest endings."""
-    words = (match.group().casefold() for match in _WORD.finditer(text))
-    return {_stem(word) for word in words if word not in _EMPTY_WORDS and word not in _NUMBER_WORDS}
-
-
-def figures(text: str) -> set[str]:
-    """Return the numbers in one form: "1,200" is 1200, "10:00" is 10, "twelve" is 12."""
-    found = {_plain(match.group()) for match in _FIGURE.finditer(text)}
-    spelt = (_NUMBER_WORDS.get(match.group().casefold()) for match in _WORD.finditer(text))
-    return found | {number for number in spelt if number}
-
-
-def _plain(figure: str) -> str:
-    figure = re.sub(r",(?=\d{3}(?!\d))", "", figure)
-    figure = re.sub(r":00$", "", figure)
-    if re.fullmatch(r"\d+\.\d+", figure):
-        figure = figure.rstrip("0").rstrip(".")
-    return figure.lstrip("0") or "0"
-
-
-def _stem(word: str) -> str:
-    word = re.sub(r"['’]s$", "", word)  # noqa: RUF001
-    for ending in ("ing", "ies", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
-            break
-    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+def _window(passage: str, start: int, end: int) -> _Window:
+    text = passage[start:end]
+    return _Window(
+        start,
+        end,
+        frozenset(content_words(text)),
+        frozenset(figures(text)),
+        quantities(text),
+        is_negated(text),
+    )

@@ -12,12 +12,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.filter import Filter
 from retrieval.records import Hit
-from server.cite import Citer
+from server.cite import Change
+from server.grounds import Grounds, find
 from server.prompt import Evidence, Message, build
+from server.repair import Policy, mend
 from server.turns import Turn
 from tuning.generate import Sampling
 
@@ -30,6 +32,7 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
+GROUND_HITS = 6  # hits among which the strict policy looks for the sentence that answers
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 LABEL_ROOM = 2  # tokens: the end, and one that the label alone is not cut into
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
@@ -56,6 +59,7 @@ class Question:
     filter: Filter | None = None
     keep: bool = True  # keep the words of the turn, not only its figures
     bounded: bool = True  # the request says itself how long the answer may be
+    grounding: Policy | None = None  # None: the server's own policy
 
 
 @dataclass(slots=True)
@@ -72,6 +76,8 @@ class Prepared:
     prompt_ids: list[int] = field(default_factory=list)
     ready_text: str | None = None  # an answer that needs no generator
     cites: bool = True  # False: the text is given as written, [1] and all
+    policy: Policy = "off"
+    grounds: Grounds = field(default_factory=Grounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +98,18 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     services.engine.check_length(question.messages)
     adapter = services.resolve_model(owner, question.model)
     question, cites = _for_task(services, services.task_of(owner, question.model), question)
-    stores, shown = _search(services, owner, question)
+    policy = _policy(services, question) if cites else "off"
+    stores, found = _search(services, owner, question, strict=policy == "strict")
     if stores is None:
         return Prepared(
             question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
         )
+    grounds = Grounds()
+    if not stores:
+        policy = "off"  # nothing was searched, so nothing can be held against it
+    elif policy == "strict":
+        grounds = find(question.messages[-1]["content"], found, services.embedder)
+    shown = found[: question.hits or services.settings.hits]
     prompt = build(
         question.messages,
         [evidence(hit) for hit in shown],
@@ -113,6 +126,8 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         prompt.messages,
         services.engine.encode(prompt.messages),
         cites=cites,
+        policy=policy,
+        grounds=grounds,
     )
 
 
@@ -134,6 +149,10 @@ def _for_task(
     return question, searched and task["kind"] not in UNCITED
 
 
+def _policy(services: Services, question: Question) -> Policy:
+    return question.grounding or cast("Policy", services.settings.grounding)
+
+
 def evidence(hit: Hit) -> Evidence:
     """What a prompt shows of a hit."""
     return Evidence(hit.passage.text, hit.passage.heading)
@@ -146,7 +165,7 @@ def is_small_talk(text: str) -> bool:
 
 
 def _search(
-    services: Services, owner: str, question: Question
+    services: Services, owner: str, question: Question, *, strict: bool
 ) -> tuple[tuple[str, ...] | None, tuple[Hit, ...]]:
     """The stores that were searched (None: there are no documents yet) and their hits."""
     asked = question.messages[-1]["content"]
@@ -161,12 +180,18 @@ def _search(
         if services.library.store(stores[0]).documents == 0:
             return None, ()
     k = question.hits or services.settings.hits
+    k = max(k, GROUND_HITS) if strict else k
     return stores, tuple(services.library.search(stores, asked, k=k, filter=question.filter))
 
 
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
     """Write the answer and keep the turn; the generator stops when the iterator is closed."""
-    citer = Citer(prepared.shown) if prepared.cites else None
+    asked = prepared.question.messages[-1]["content"]
+    mended = (
+        mend(prepared.policy, prepared.shown, prepared.grounds, message=asked)
+        if prepared.cites
+        else None
+    )
     text = ""
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
@@ -184,14 +209,18 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "prompt_tokens": len(ticket.prompt_ids),
                     "completion_tokens": piece.tokens,
                 }
-                out = citer.add(piece.text) if citer else piece.text
-                if citer and piece.finish_reason:
-                    out += citer.end()
+                out = mended.add(piece.text) if mended else piece.text
+                if mended and piece.finish_reason:
+                    out += mended.end()
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
-                    await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
-                    yield Part(out, piece.finish_reason, tuple(citer.cited) if citer else (), usage)
+                    changes = tuple(mended.changes) if mended else ()
+                    await asyncio.to_thread(
+                        _record, services, prepared, turn_id, text, usage, changes
+                    )
+                    cited = tuple(mended.cited) if mended else ()
+                    yield Part(out, piece.finish_reason, cited, usage)
                 elif out:
                     yield Part(out)
         finally:
@@ -199,7 +228,12 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
 
 
 def _record(
-    services: Services, prepared: Prepared, turn_id: str, text: str, usage: dict[str, int]
+    services: Services,
+    prepared: Prepared,
+    turn_id: str,
+    text: str,
+    usage: dict[str, int],
+    changes: tuple[Change, ...] = (),
 ) -> None:
     keep = prepared.question.keep
     services.turns.record(
@@ -216,6 +250,8 @@ def _record(
             answer=text if keep else None,
             usage=usage,
             conversation=list(prepared.question.messages) if keep else None,
+            policy=prepared.policy,
+            changes=[asdict(change) for change in changes] if keep else None,
         )
     )
 

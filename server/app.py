@@ -34,6 +34,7 @@ from server.routes import (
     models,
     store_files,
     stores,
+    turns,
     voices,
 )
 from server.schedule import Schedule
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             embeddings.router,
             chat.router,
+            turns.router,
             fine_tuning.router,
             voices.router,
             evaluations.router,

@@ -9,41 +9,65 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from retrieval.attribute import split_claims, support
+from retrieval.attribute import check, split_claims
 from retrieval.records import Hit
 
-_OWN_MARKER = re.compile(r"\s?\[\d{1,3}\]")
+OWN_MARKER = re.compile(r"\s?\[\d{1,3}\]")
 _HALF_MARKER = re.compile(r"\s*(\[\d{0,3})?$")
 # Space at the end, and what may become a list item: only the next words tell whether a sentence
 # ends before it.
 _UNDECIDED = re.compile(r"\s*(\n[^\S\n]*([-*+•·|>#]|\(?\w{0,3}[.)]?)\s*)?$")
 
 
+FLAG = " [unsupported]"
+NOT_SAID = "no passage says so"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a policy did to a draft: `was` gave way to `now`, for a `reason` in words."""
+
+    was: str
+    now: str
+    reason: str
+
+
+def open_end(text: str) -> int:
+    """Where the part of a growing text begins of which nobody knows yet what it will be."""
+    whole = _HALF_MARKER.search(text).start()  # type: ignore[union-attr]
+    return _UNDECIDED.search(text, 0, whole).start()  # type: ignore[union-attr]
+
+
 def without_markers(text: str) -> str:
     """An answer as its author would write it: without the citations that code has put in."""
-    return _OWN_MARKER.sub("", text).strip()
+    return OWN_MARKER.sub("", text).strip()
 
 
 class Citer:
     """Feed it the pieces of an answer; it returns them with markers, and collects citations.
 
-    `cited` holds the cited hits in the order of their markers [1], [2], ...
+    `cited` holds the cited hits in the order of their markers [1], [2], ... With `flag`, a
+    sentence that neither a passage nor the user's `message` supports is marked as unsupported.
     """
 
-    def __init__(self, shown: Sequence[Hit]) -> None:
+    def __init__(self, shown: Sequence[Hit], *, message: str = "", flag: bool = False) -> None:
+        self._message = message
+        self._flag = flag
         self._shown = list(shown)
         self._passages = [hit.passage.text for hit in shown]
         self._raw = ""  # what may be the beginning of a marker of the model's own
         self._open = ""  # the sentence that is being written, and what is undecided behind it
         self._sent = 0  # how much of it was sent
         self.cited: list[Hit] = []
+        self.changes: list[Change] = []
 
     def add(self, text: str) -> str:
         """The part of the answer that can be sent now."""
         raw = self._raw + text
         whole = _HALF_MARKER.search(raw).start()  # type: ignore[union-attr]
-        self._open += _OWN_MARKER.sub("", raw[:whole])
+        self._open += OWN_MARKER.sub("", raw[:whole])
         self._raw = raw[whole:]
         return self._send(_UNDECIDED.search(self._open).start())  # type: ignore[union-attr]
 
@@ -65,10 +89,14 @@ class Citer:
         return out
 
     def _marker(self, sentence: str) -> str:
-        index, _ = support(sentence, self._passages)
-        if index is None:
-            return ""
-        hit = self._shown[index]
+        claim = check(sentence, self._passages, message=self._message)
+        if claim.passage is None:
+            if claim.supported or not self._flag:
+                return ""
+            reason = f"no passage holds {', '.join(claim.missing)}" if claim.missing else NOT_SAID
+            self.changes.append(Change(sentence.strip(), sentence.strip() + FLAG, reason))
+            return FLAG
+        hit = self._shown[claim.passage]
         if hit not in self.cited:
             self.cited.append(hit)
         return f" [{self.cited.index(hit) + 1}]"

@@ -282,6 +282,12 @@ def m007_create_evaluations(connection: Connection) -> None:
     connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
 
 
+def m009_add_policies_of_turns(connection: Connection) -> None:
+    """How a draft was grounded, and what that changed."""
+    connection.execute("ALTER TABLE turns ADD COLUMN policy TEXT NOT NULL DEFAULT 'off'")
+    connection.execute("ALTER TABLE turns ADD COLUMN changes TEXT")
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
@@ -290,4 +296,5 @@ MIGRATIONS = [
     m005_create_splits,
     m006_create_feedback,
     m007_create_evaluations,
+    m009_add_policies_of_turns,
 ]

@@ -6,7 +6,7 @@ refused with 400, naming the field.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from msgspec import Meta, Struct
 
@@ -14,6 +14,7 @@ from retrieval.filter import Filter
 from server.answer import Question
 from server.errors import ApiError
 from server.prompt import Message
+from server.repair import POLICIES, Policy
 from server.services import Services
 from tuning.generate import Sampling
 
@@ -48,6 +49,7 @@ class ChatCreate(Struct, kw_only=True):
     tool_choice: Any = None
     store: bool | None = None
     vector_store_ids: list[str] | None = None
+    grounding: str | None = None
     functions: Any = None
     function_call: Any = None
     logit_bias: Any = None
@@ -67,6 +69,8 @@ def question(data: ChatCreate, services: Services) -> Question:
         raise _refused("logprobs", "Log probabilities are not given out.")
     if data.response_format and data.response_format.get("type") != "text":
         raise _refused("response_format", "Only response_format {'type': 'text'} is supported.")
+    if data.grounding not in (None, *POLICIES):
+        raise _refused("grounding", f"grounding must be one of {', '.join(POLICIES)}.")
     stores, hits, filter = _file_search(data)
     return Question(
         model=data.model,
@@ -78,6 +82,7 @@ def question(data: ChatCreate, services: Services) -> Question:
         filter=filter,
         keep=data.store is not False,
         bounded=bool(data.max_tokens or data.max_completion_tokens),
+        grounding=cast("Policy | None", data.grounding),
     )
 
 

@@ -1,6 +1,6 @@
 """What becomes of a model's draft before a user reads it, for a whole text at once. Pure.
 
-The same `Citer` that works on a streaming answer works here, so that what a verdict measures
+The same `mend` that works on a streaming answer works here, so that what a verdict measures
 as served is what is served: whatever is done to an answer belongs into it.
 """
 
@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrieval.records import Hit
-from server.cite import Citer
+from server.grounds import Grounds
+from server.repair import Policy, mend
+
+NO_GROUNDS = Grounds()
 
 
-def as_served(draft: str, shown: Sequence[Hit]) -> str:
+def as_served(
+    draft: str,
+    shown: Sequence[Hit],
+    *,
+    policy: Policy = "off",
+    grounds: Grounds = NO_GROUNDS,
+    message: str = "",
+) -> str:
     """The text that a user gets where the model wrote `draft` from the hits shown to it."""
-    citer = Citer(shown)
-    return citer.add(draft) + citer.end()
+    mended = mend(policy, shown, grounds, message=message)
+    return mended.add(draft) + mended.end()

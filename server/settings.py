@@ -54,6 +54,9 @@ class Settings:
     prompt_tokens: int = setting(160, "budget of a prompt for passages, in tokens")
     max_tokens: int = setting(256, "longest answer where the request names none, in tokens")
     hits: int = setting(4, "passages searched for one answer")
+    grounding: str = setting(
+        "strict", "what no passage says is replaced (strict), flagged (flag) or left (off)"
+    )
     passage_tokens: int = setting(64, "longest passage, in the embedder's tokens")
     overlap_tokens: int = setting(0, "tokens that neighbouring passages share")
     rows_gold_only: float = setting(0.2, "share of the rows with gold that show nothing else")
@@ -90,6 +93,8 @@ class Settings:
             raise SettingsError(f"port is {self.port}: choose one between 1 and 65535")
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"log_level is {self.log_level!r}: use one of {LOG_LEVELS}")
+        if self.grounding not in ("strict", "flag", "off"):
+            raise SettingsError(f"grounding is {self.grounding!r}: use strict, flag or off")
         if not 16 <= self.passage_tokens <= MAX_PASSAGE_TOKENS:
             raise SettingsError(
                 f"passage_tokens is {self.passage_tokens}: use 16 to {MAX_PASSAGE_TOKENS}"

@@ -13,7 +13,8 @@ from retrieval.database import Database, Row
 class Turn:
     """What was asked, what the model saw, and what it answered; None where not to be stored.
 
-    `conversation` is what the user gave, `messages` the prompt that was built from it.
+    `conversation` is what the user gave, `messages` the prompt that was built from it. `policy`
+    is how the draft was grounded, `changes` what that changed: was, now and a reason each.
     """
 
     id: str
@@ -28,6 +29,8 @@ class Turn:
     answer: str | None
     usage: dict[str, int]
     conversation: list[dict[str, str]] | None = None
+    policy: str = "off"
+    changes: list[dict[str, str]] | None = None
 
 
 class Turns:
@@ -41,8 +44,8 @@ class Turns:
         self._database.write(
             lambda connection: connection.execute(
                 "INSERT INTO turns (id, owner, created_at, model, adapter, embedder, stores, "
-                "messages, hits, answer, usage, conversation) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "messages, hits, answer, usage, conversation, policy, changes) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     turn.id,
                     turn.owner,
@@ -56,6 +59,8 @@ class Turns:
                     turn.answer,
                     json.dumps(turn.usage),
                     _json(turn.conversation),
+                    turn.policy,
+                    _json(turn.changes),
                 ),
             )
         )
@@ -83,6 +88,6 @@ def _json(value: list[Any] | None) -> str | None:
 
 def _turn(row: Row) -> Turn:
     values = {name: row[name] for name in Turn.__dataclass_fields__}
-    for name in ("stores", "messages", "hits", "usage", "conversation"):
+    for name in ("stores", "messages", "hits", "usage", "conversation", "changes"):
         values[name] = json.loads(values[name]) if values[name] is not None else None
     return Turn(**{**values, "stores": tuple(values["stores"])})

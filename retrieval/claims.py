@@ -1,0 +1,167 @@
+"""What a sentence says that can be checked: its content words, figures with units, names. Pure.
+
+English in its word lists; figures and names need none. Read `states_something` first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from retrieval.split import sentences
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
+_FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
+_CITATION = re.compile(r"\[\d+\]")
+_LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)]\s")
+_NUMBER_WORDS = {
+    word: str(value)
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen twenty".split()
+    )
+}
+# "one" is an article or a pronoun as often as a number.
+del _NUMBER_WORDS["one"]
+_EMPTY_WORDS = frozenset(
+    "a about above after again all also am an and any are as at be because been before being "
+    "below between both but by can could did do does doing down during each few for from further "
+    "had has have having he hello her here hi him his how i if in into is it its just let like me "
+    "more most my no nor not of off ok okay on once one only or other our out over own please so "
+    "some sorry sure such thank thanks than that the their them then there these they this those "
+    "through to too under until up very was we were what when where which while who why will "
+    "with would yes you your yours ask happy help glad welcome know".split()
+)
+# One name for each unit, however it is written.
+_UNITS = {
+    form: unit
+    for unit, forms in {
+        "second": "s sec secs second seconds",
+        "minute": "min mins minute minutes",
+        "hour": "h hr hrs hour hours",
+        "day": "day days",
+        "week": "week weeks",
+        "month": "month months",
+        "year": "year years",
+        "%": "% percent percentage per-cent",
+        "dollar": "$ dollar dollars usd",
+        "euro": "€ euro euros eur",
+        "pound": "£ pounds gbp",
+        "mm": "mm millimetre millimetres millimeter millimeters",
+        "cm": "cm centimetre centimetres centimeter centimeters",
+        "m": "m metre metres meter meters",
+        "km": "km kilometre kilometres kilometer kilometers",
+        "mile": "mile miles",
+        "g": "g gram grams gramme grammes",
+        "kg": "kg kilo kilos kilogram kilograms",
+        "litre": "l litre litres liter liters",
+        "degree": "° degree degrees",
+        "million": "million millions",
+        "billion": "billion billions",
+        "thousand": "thousand thousands",
+    }.items()
+    for form in forms.split()
+}
+_MONTHS = (
+    "january february march april may june july august september october november december".split()
+)
+_UNITS.update({month: month for month in _MONTHS})
+_UNIT_BEFORE = re.compile(r"(?:([$€£])|\b(" + "|".join(_MONTHS) + r"))\s?$", re.IGNORECASE)
+_UNIT_AFTER = re.compile(r"\s?(?:(%|°)|-?([^\W\d_]+))")
+_ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
+_NEGATION = re.compile(r"\b(?:not|never|cannot|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
+_NAME = re.compile(
+    r"(?<![.!?…:\"“(] )(?<!^)(?<!\n)(?<![\w'’])"  # noqa: RUF001
+    r"[A-Z][^\W\d_]+(?:[ -](?:[A-Z][^\W\d_]+))*"
+)
+_NAME_OPENING = re.compile(r"(?:^|(?<=[.!?…:] ))[A-Z][^\W\d_]+(?:[ -](?:[A-Z][^\W\d_]+))+")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A figure in its one form, and its unit ("" where none is known)."""
+
+    figure: str
+    unit: str
+
+
+def split_claims(text: str) -> list[tuple[int, int]]:
+    """Return the sentences of an answer as (start, end) into it."""
+    return list(sentences(text))
+
+
+def states_something(sentence: str) -> bool:
+    """Whether a sentence can be true or false: it has words or figures, and asks nothing."""
+    if sentence.rstrip().endswith("?"):
+        return False
+    return bool(content_words(sentence) or figures(sentence))
+
+
+def without_citations(text: str) -> str:
+    """The text without markers such as [1], and without the number of a list item."""
+    return _LIST_NUMBER.sub("", _CITATION.sub(" ", text))
+
+
+def content_words(text: str) -> set[str]:
+    """Return the words that carry meaning, without their commonest endings."""
+    words = (match.group().casefold() for match in _WORD.finditer(text))
+    return {_stem(word) for word in words if word not in _EMPTY_WORDS and word not in _NUMBER_WORDS}
+
+
+def figures(text: str) -> set[str]:
+    """Return the numbers in one form: "1,200" is 1200, "10:00" is 10, "twelve" is 12."""
+    found = {_plain(match.group()) for match in _FIGURE.finditer(text)}
+    spelt = (_NUMBER_WORDS.get(match.group().casefold()) for match in _WORD.finditer(text))
+    return found | {number for number in spelt if number}
+
+
+def quantities(text: str) -> frozenset[Quantity]:
+    """Return every figure with the unit that stands before or behind it."""
+    found = {
+        Quantity(_plain(match.group()), _unit(text, match.start(), match.end()))
+        for match in _FIGURE.finditer(text)
+    }
+    for match in _WORD.finditer(text):
+        if number := _NUMBER_WORDS.get(match.group().casefold()):
+            found.add(Quantity(number, _unit(text, match.start(), match.end())))
+    return frozenset(found)
+
+
+def names(text: str) -> set[frozenset[str]]:
+    """Return the names of a sentence, each as its content words.
+
+    A name is a run of capitalised words; a single one that opens a sentence is none.
+    """
+    runs = [*_NAME.finditer(text), *_NAME_OPENING.finditer(text)]
+    return {frozenset(words) for run in runs if (words := content_words(run.group()))}
+
+
+def is_negated(text: str) -> bool:
+    """Whether a sentence says that something is not so."""
+    return _NEGATION.search(text) is not None
+
+
+def _unit(text: str, start: int, end: int) -> str:
+    if before := _UNIT_BEFORE.search(text, max(0, start - 12), start):
+        return _UNITS[before.group().strip().casefold()]
+    if ordinal := _ORDINAL.match(text, end):
+        end = ordinal.end()
+    after = _UNIT_AFTER.match(text, end)
+    return _UNITS.get((after.group(1) or after.group(2)).casefold(), "") if after else ""
+
+
+def _plain(figure: str) -> str:
+    figure = re.sub(r",(?=\d{3}(?!\d))", "", figure)
+    figure = re.sub(r":00$", "", figure)
+    if re.fullmatch(r"\d+\.\d+", figure):
+        figure = figure.rstrip("0").rstrip(".")
+    return figure.lstrip("0") or "0"
+
+
+def _stem(word: str) -> str:
+    word = re.sub(r"['’]s$", "", word)  # noqa: RUF001
+    for ending in ("ing", "ies", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
+            break
+    return word[:-1] if word.endswith("e") and len(word) > 4 else word

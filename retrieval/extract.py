@@ -1,0 +1,158 @@
+"""Hits -> the sentences that answer a question best, and how sure one can be that any does. Pure.
+
+A sentence is ranked by its closeness to the question, the rank of its passage, the question's
+words that it and its passage hold, and whether it has the kind of thing that is asked for: a
+time, a price, a number, a name. The embedder is passed in. Read
+`rank` first, then `quote`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.claims import content_words, figures, split_claims
+from retrieval.records import Hit
+
+
+class Embeds(Protocol):
+    """Texts to (n, dim) float32 unit rows; `retrieval.embed.Embedder` is the real one."""
+
+    def embed(self, texts: Sequence[str], *, queries: bool = False) -> NDArray[np.float32]: ...
+
+
+# Chosen on the demo's questions and on another set, whose best values lie close together: see
+# benchmarks/LOG.md.
+PASSAGE_WEIGHT, WORDS_WEIGHT, PASSAGE_WORDS_WEIGHT, KIND_WEIGHT = 0.4, 0.3, 0.2, 0.2
+MOST_SENTENCES, MOST_WORDS = 2, 60
+
+_MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
+_KINDS = (  # what a question asks for, how it is asked, what an answer to it holds
+    (
+        "money",
+        r"\b(?:price|costs?|fees?|charge|percentage|discount|rate|pay)\b|\bpercent\b"
+        r"|how much (?:is|are|does|do|did|will|would|was|were)\b",
+        r"[$€£]|%|\b(?:dollars?|euros?|pounds?|cents?|free|percent)\b",
+    ),
+    (
+        "time",
+        r"\bwhen\b|what (?:time|year|date|day)|which (?:day|year|month)|weekday"
+        r"|how (?:long|soon|often)|how many (?:day|week|month|year|hour|minute|second)s?",
+        r"\b(?:seconds?|minutes?|hours?|days?|weeks?|weekdays?|months?|years?|quarter\w*|\w+day"
+        rf"|\d{{1,2}}:\d\d|1[0-9]\d\d|20\d\d|\d{{1,2}} ?[ap]m|{_MONTH})\b",
+    ),
+    (
+        "number",
+        r"\bhow (?:many|much|far|tall|big|large|heavy|old|fast|loud|tight|light|wide|high|deep"
+        r"|short|small)\b|what number",
+        r"\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half|twice|once"
+        r"|dozen|hundred|thousand|million)\b",
+    ),
+    ("name", r"\b(?:who|whom|whose)\b", r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+"),
+)
+_ASKED = [(kind, re.compile(asked, re.IGNORECASE)) for kind, asked, _ in _KINDS]
+_HELD = {kind: re.compile(held, 0 if kind == "name" else re.IGNORECASE) for kind, _, held in _KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a hit: `text` stands at `start`..`end` of the text of `hits[hit].passage`.
+
+    `score` ranks the sentences of one question; `closeness` is the cosine to the question, and
+    `words` and `passage_words` the weighted shares of the question's words that the sentence and
+    its passage hold.
+    """
+
+    hit: int
+    start: int
+    end: int
+    text: str
+    score: float
+    closeness: float
+    words: float
+    passage_words: float
+    has_kind: float
+
+
+def rank(question: str, hits: Sequence[Hit], embedder: Embeds) -> list[Sentence]:
+    """Return the sentences of the hits, the one that answers best first."""
+    found = [
+        (index, start, end)
+        for index, hit in enumerate(hits)
+        for start, end in split_claims(hit.passage.text)
+    ]
+    if not found:
+        return []
+    texts = [" ".join(hits[i].passage.text[a:b].split()) for i, a, b in found]
+    headed = [
+        f"{heading}: {text}" if (heading := hits[i].passage.heading) else text
+        for (i, _, _), text in zip(found, texts, strict=True)
+    ]
+    closeness = embedder.embed(headed) @ embedder.embed([question], queries=True)[0]
+    wanted = content_words(question) | figures(question)
+    held = [_words(f"{h.passage.heading or ''} {h.document_name} {h.passage.text}") for h in hits]
+    weights = {
+        word: math.log(1 + len(hits) / (0.5 + sum(word in words for words in held)))
+        for word in wanted
+    }
+    kind = asked_kind(question)
+    sentences = []
+    for (index, start, end), text, close in zip(found, texts, closeness, strict=True):
+        words, passage_words = _share(weights, _words(text)), _share(weights, held[index])
+        has_kind = 0.5 if kind is None else float(bool(_HELD[kind].search(text)))
+        score = (
+            float(close)
+            + PASSAGE_WEIGHT * hits[index].score
+            + WORDS_WEIGHT * words
+            + PASSAGE_WORDS_WEIGHT * passage_words
+            + KIND_WEIGHT * has_kind
+        )
+        sentences.append(
+            Sentence(index, start, end, text, score, float(close), words, passage_words, has_kind)
+        )
+    return sorted(sentences, key=lambda sentence: (-sentence.score, sentence.hit, sentence.start))
+
+
+def quote(sentences: Sequence[Sentence]) -> list[Sentence]:
+    """Return the best sentences that make an extract: at most two, and 60 words together.
+
+    A best sentence that is longer alone is quoted whole all the same, the second left out; what
+    says the same again is passed over.
+    """
+    chosen: list[Sentence] = []
+    room = MOST_WORDS
+    for sentence in sentences:
+        length = len(sentence.text.split())
+        if chosen and (length > room or _repeats(sentence.text, chosen[0].text)):
+            continue
+        chosen.append(sentence)
+        room -= length
+        if len(chosen) == MOST_SENTENCES or room <= 0:
+            break
+    return chosen
+
+
+def asked_kind(question: str) -> str | None:
+    """What a question asks for: money, time, number or name; None where it does not say."""
+    return next((kind for kind, asked in _ASKED if asked.search(question)), None)
+
+
+def _repeats(text: str, other: str) -> bool:
+    own = _words(text)
+    return bool(own) and len(own & _words(other)) >= 0.8 * len(own)
+
+
+def _words(text: str) -> set[str]:
+    return content_words(text) | figures(text)
+
+
+def _share(weights: dict[str, float], words: set[str]) -> float:
+    whole = sum(weights.values())
+    held = sum(weight for word, weight in weights.items() if word in words)
+    return held / whole if whole else 0.0

@@ -1,0 +1,219 @@
+"""A model's draft -> what a user reads, by policy: repaired, flagged or left. Pure.
+
+`strict` lets through only what a passage or the user's own message supports: another claim gives
+way to a quotation of the sentence that answers best, and where the evidence is weak the answer
+says that we do not have it. The draft's greeting and parting, which state nothing, stay: they are
+the voice's frame. `flag` marks what is unsupported, `off` cites and changes nothing.
+
+The same object works on a stream and on a whole text, so that what an evaluation measures is what
+is served. It knows no model and no database. Read `Strict.add` first, then `Strict._claim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from retrieval.attribute import check
+from retrieval.claims import content_words, figures, names, split_claims
+from retrieval.extract import Sentence
+from retrieval.records import Hit
+from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
+from server.decline import PLAIN
+from server.grounds import DEFAULT_THRESHOLD, Grounds
+from tuning.declines import looks_like_decline
+
+Policy = Literal["strict", "flag", "off"]
+POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
+
+_FRAME_WORDS = 9  # a greeting or a parting is short
+_COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
+# The draft itself says that it has no answer: less is needed to believe it.
+_DOUBT = 1.5
+
+
+class Mends(Protocol):
+    """What `write` needs of a policy; `cited` and `changes` are complete after `end`."""
+
+    cited: list[Hit]
+    changes: list[Change]
+
+    def add(self, text: str) -> str: ...
+    def end(self) -> str: ...
+
+
+def mend(
+    policy: Policy,
+    shown: Sequence[Hit],
+    grounds: Grounds,
+    *,
+    message: str = "",
+    threshold: float = DEFAULT_THRESHOLD,
+) -> Mends:
+    """Return what carries out a policy on one answer; `shown` are the hits in the prompt."""
+    if policy == "strict":
+        return Strict(shown, grounds, message=message, threshold=threshold)
+    return Citer(shown, message=message, flag=policy == "flag")
+
+
+class Strict:
+    """Lets through checked sentences only; each is sent when the next one begins."""
+
+    def __init__(
+        self,
+        shown: Sequence[Hit],
+        grounds: Grounds,
+        *,
+        message: str = "",
+        threshold: float = DEFAULT_THRESHOLD,
+    ) -> None:
+        self._hits = [*shown, *(hit for hit in grounds.hits if hit not in shown)]
+        self._passages = [hit.passage.text for hit in self._hits]
+        self._grounds = grounds
+        self._quotes = list(grounds.sentences)
+        self._message = message
+        self._doubtful = grounds.confidence < min(threshold * _DOUBT, 1.0)
+        self._weak = grounds.confidence < threshold or not grounds.sentences
+        self._figures = figures("\n".join([message, *self._passages]))
+        self._topic = content_words(" ".join([message, *self._passages]))
+        self._open = ""
+        self._answered = False  # the best sentence is said, in the draft's words or its own
+        self._declined = False
+        self._first = True
+        self._sent = False
+        self.cited: list[Hit] = []
+        self.changes: list[Change] = []
+
+    def add(self, text: str) -> str:
+        """The checked sentences that are complete now."""
+        self._open += text
+        out = ""
+        while True:
+            end = open_end(self._open)
+            claims = split_claims(self._open)
+            if len(claims) < 2 or claims[0][1] >= end:
+                return out
+            start, stop = claims[0]
+            out += self._sentence(self._open[:start], self._open[start:stop])
+            self._open = self._open[stop:]
+
+    def end(self) -> str:
+        """What is left when the model has stopped; an answer without support becomes an extract."""
+        rest, self._open = self._open.rstrip(), ""
+        out = ""
+        sentences = split_claims(rest)
+        for number, (start, stop) in enumerate(sentences):
+            before = sentences[number - 1][1] if number else 0
+            last = number == len(sentences) - 1
+            if last and self._is_frame(rest[start:stop]) and not self._first:
+                break
+            out += self._sentence(rest[before:start], rest[start:stop])
+        else:
+            return out + self._close()
+        out += self._close()
+        return out + self._say(rest[before:start], rest[start:stop])
+
+    def _sentence(self, gap: str, sentence: str) -> str:
+        sentence = OWN_MARKER.sub("", sentence).strip()
+        first, self._first = self._first, False
+        if not sentence:
+            return ""
+        if first and self._is_frame(sentence) and not looks_like_decline(sentence):
+            return self._say(gap, sentence)
+        return self._claim(gap, sentence)
+
+    def _claim(self, gap: str, sentence: str) -> str:
+        declines = looks_like_decline(sentence)
+        if declines and self._doubtful:
+            self._weak = True
+        if self._weak:
+            return self._decline(gap, sentence if declines else None, sentence)
+        if declines:
+            return self._quote(gap, sentence, "the documents do answer")
+        claim = check(sentence, self._passages, message=self._message)
+        if not claim.states and figures(sentence) <= self._figures:
+            return self._say(gap, sentence)
+        if claim.passage is not None:
+            hit = self._hits[claim.passage]
+            span = claim.passage_start, claim.passage_end
+            return self._supported(gap, sentence, hit, span)
+        if claim.states and claim.supported:
+            return self._say(gap, sentence)
+        reason = NOT_SAID
+        if claim.missing:
+            reason = f"no passage holds {', '.join(claim.missing)}"
+        return self._quote(gap, sentence, reason)
+
+    def _supported(self, gap: str, sentence: str, hit: Hit, span: tuple[int, int]) -> str:
+        """A claim that a passage backs; one that says less than the best sentence gives way."""
+        for own in list(self._quotes):
+            same = self._grounds.hits[own.hit] == hit
+            if not same or own.start >= span[1] or own.end <= span[0]:
+                continue
+            if not _covers(sentence, own.text):
+                return self._quote(gap, sentence, "the passage says more", own)
+            self._quotes.remove(own)
+            self._answered = self._answered or own == self._grounds.sentences[0]
+        return self._say(gap, sentence) + self._marker(hit)
+
+    def _quote(self, gap: str, was: str, reason: str, own: Sentence | None = None) -> str:
+        """The best sentence that is not yet said, in place of what the draft says."""
+        if own is None and not self._answered:
+            own = next(iter(self._quotes), None)
+        if own is None:
+            self.changes.append(Change(was, "", reason))
+            return ""
+        now = self._quoted(gap, own)
+        self.changes.append(Change(was, now.strip(), reason))
+        return now
+
+    def _quoted(self, gap: str, own: Sentence) -> str:
+        self._quotes.remove(own)
+        self._answered = self._answered or own == self._grounds.sentences[0]
+        return self._say(gap, f"“{own.text}”") + self._marker(self._grounds.hits[own.hit])
+
+    def _decline(self, gap: str, own: str | None, was: str) -> str:
+        if self._declined:
+            self.changes.append(Change(was, "", "the documents do not answer"))
+            return ""
+        self._declined = True
+        if own is not None and figures(own) <= self._figures:
+            return self._say(gap, own)
+        self.changes.append(Change(was, PLAIN[0], "the documents do not answer"))
+        return self._say(gap, PLAIN[0])
+
+    def _close(self) -> str:
+        """What the draft has left unsaid: the answer itself, or that there is none."""
+        if self._weak:
+            return "" if self._declined else self._decline(" ", None, "")
+        out = ""
+        while self._quotes and (not self._answered or out):
+            out += self._quote(" ", "", "the draft does not say it", self._quotes[0])
+        return out
+
+    def _is_frame(self, sentence: str) -> bool:
+        """Whether a sentence greets or takes leave: short, and about nothing that was asked."""
+        words = content_words(sentence)
+        return (
+            len(sentence.split()) <= _FRAME_WORDS
+            and not figures(sentence)
+            and not names(sentence)
+            and 2 * len(words & self._topic) < max(len(words), 1)
+        )
+
+    def _say(self, gap: str, text: str) -> str:
+        gap, self._sent = (gap or " ") if self._sent else "", True
+        return gap + text
+
+    def _marker(self, hit: Hit) -> str:
+        if hit not in self.cited:
+            self.cited.append(hit)
+        return f" [{self.cited.index(hit) + 1}]"
+
+
+def _covers(claim: str, sentence: str) -> bool:
+    """Whether a claim says what a sentence says: all its figures and most of its words."""
+    wanted = content_words(sentence)
+    if not figures(sentence) <= figures(claim):
+        return False
+    return len(wanted & content_words(claim)) >= _COVERED * len(wanted)

@@ -1,0 +1,93 @@
+"""Grounding over the wire: the policy is chosen per request, and the turn tells what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from tuning.declines import looks_like_decline
+
+PRICE: Any = [{"role": "user", "content": "What is the price of bag 7?"}]
+
+
+@pytest.fixture(scope="module")
+def grounded(server, teacher):
+    """A server with documents, where the base model speaks (it writes letters)."""
+    teacher(server.client).ingest()
+    return server
+
+
+def ask(server, grounding: str, **request: Any) -> Any:
+    return server.client.chat.completions.create(
+        model=request.pop("model", server.services.engine.generator.name),
+        messages=request.pop("messages", PRICE),
+        max_tokens=12,
+        extra_body={"grounding": grounding},
+        **request,
+    )
+
+
+def test_under_strict_an_invention_is_never_sent(grounded, turn) -> None:
+    free = ask(grounded, "off")
+    invented = free.choices[0].message.content
+    answer = ask(grounded, "strict")
+    (message,) = [choice.message for choice in answer.choices]
+    assert invented not in message.content
+    row = turn(grounded, answer.id)
+    assert row["policy"] == "strict" and row["changes"]
+    assert turn(grounded, free.id)["policy"] == "off"
+    cited = message.model_extra["citations"]
+    assert bool(cited) is not looks_like_decline(message.content)
+    for citation in cited:
+        text = grounded.services.library.document_text(row["stores"][0], citation["file_id"])
+        assert text[citation["start"] : citation["end"]] == citation["text"]
+
+
+def test_under_strict_a_stream_says_what_the_whole_answer_says(grounded) -> None:
+    whole = ask(grounded, "strict").choices[0].message
+    chunks = list(ask(grounded, "strict", stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.content
+
+
+def test_flag_keeps_what_the_model_wrote_and_marks_it(grounded, turn) -> None:
+    free = ask(grounded, "off").choices[0].message.content
+    answer = ask(grounded, "flag")
+    text = answer.choices[0].message.content
+    assert text.startswith(free[:5]) and "[unsupported]" in text
+    assert turn(grounded, answer.id)["changes"]
+
+
+def test_a_greeting_is_left_alone(grounded, turn) -> None:
+    answer = ask(grounded, "strict", messages=[{"role": "user", "content": "Hello!"}])
+    assert turn(grounded, answer.id)["policy"] == "off"
+
+
+def test_an_unknown_policy_is_refused(grounded) -> None:
+    with pytest.raises(openai.BadRequestError, match="strict, flag, off"):
+        ask(grounded, "loose")
+
+
+def test_its_owner_can_read_what_the_model_saw_and_what_was_changed(grounded) -> None:
+    answer = ask(grounded, "strict")
+    turn = grounded.client.get(f"/turns/{answer.id}", cast_to=dict[str, Any])
+    assert turn["object"] == "turn" and turn["policy"] == "strict"
+    assert turn["answer"] == answer.choices[0].message.content
+    assert turn["messages"][-1]["content"].endswith(PRICE[0]["content"])
+    assert turn["conversation"] == PRICE and turn["changes"]
+    assert {"was", "now", "reason"} == set(turn["changes"][0])
+    assert [hit["filename"] for hit in turn["hits"]]
+    assert turn["usage"]["prompt_tokens"] == answer.usage.prompt_tokens
+
+
+def test_an_unknown_turn_is_not_found(grounded) -> None:
+    with pytest.raises(openai.NotFoundError, match="chatcmpl-none"):
+        grounded.client.get("/turns/chatcmpl-none", cast_to=dict[str, Any])
+
+
+def test_of_a_turn_that_was_not_stored_only_the_figures_are_told(grounded) -> None:
+    answer = ask(grounded, "strict", store=False)
+    turn = grounded.client.get(f"/turns/{answer.id}", cast_to=dict[str, Any])
+    assert turn["messages"] is turn["answer"] is turn["hits"] is turn["changes"] is None
+    assert turn["usage"]["prompt_tokens"] > 0

@@ -1,0 +1,175 @@
+"""Repair: what no passage says is not said, however the text arrives."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.extract import Sentence
+from retrieval.records import Hit, Passage
+from server.grounds import Grounds
+from server.repair import Policy, mend
+from server.served import as_served
+from tuning.declines import looks_like_decline
+
+
+def hit(number: int, text: str) -> Hit:
+    passage = Passage(
+        id=number,
+        document_id=f"file-{number}",
+        store_id="vs",
+        index=0,
+        start=0,
+        end=len(text),
+        text=text,
+        page=None,
+        heading=None,
+        tokens=9,
+    )
+    return Hit(
+        passage=passage,
+        document_name="returns.md",
+        attributes={},
+        score=1.0,
+        dense=1.0,
+        lexical=1.0,
+        generation="g",
+    )
+
+
+RETURNS = hit(1, "Returns are taken for 45 days after delivery. Tents must be dry.")
+LABELS = hit(2, "A return label costs $7 within the country.")
+SHOWN = (RETURNS, LABELS)
+QUESTION = "How long do I have to return a tent?"
+
+
+def sentence(number: int, text: str) -> Sentence:
+    start = SHOWN[number].passage.text.index(text)
+    return Sentence(number, start, start + len(text), text, 1.0, 0.8, 0.5, 0.5, 1.0)
+
+
+DAYS = sentence(0, "Returns are taken for 45 days after delivery.")
+COST = sentence(1, "A return label costs $7 within the country.")
+STRONG = Grounds(SHOWN, (DAYS, COST), confidence=0.9)
+WEAK = Grounds(SHOWN, (DAYS, COST), confidence=0.05)
+QUOTED = f"“{DAYS.text}” [1]"
+
+
+def served(draft: str, grounds: Grounds = STRONG, policy: Policy = "strict") -> str:
+    return as_served(draft, SHOWN, policy=policy, grounds=grounds, message=QUESTION)
+
+
+def test_a_supported_claim_stays_and_is_cited() -> None:
+    assert served("You have 45 days after delivery for returns, taken as usual.") == (
+        "You have 45 days after delivery for returns, taken as usual. [1]"
+    )
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "You have 90 days after delivery.",
+        "You have 45 hours after delivery for returns.",
+        "Ask Mina Sorrel within 45 days after delivery.",
+        "Returns are not taken for 45 days after delivery.",
+        "We love penguins and their icy homes in the far south.",
+    ],
+)
+def test_an_unsupported_claim_gives_way_to_the_best_sentence(claim: str) -> None:
+    out = served(claim)
+    assert out.startswith(QUOTED) and claim not in out
+
+
+def test_the_frame_of_the_voice_stays_around_the_quotation() -> None:
+    out = served("Scales out, then. You have 90 days. Dry roads, the bench.")
+    assert out == f"Scales out, then. {QUOTED} Dry roads, the bench."
+
+
+def test_a_draft_that_says_nothing_of_it_is_followed_by_an_extract() -> None:
+    assert served("Happy to help!") == f"Happy to help! {QUOTED} “{COST.text}” [2]"
+    assert served("") == f"{QUOTED} “{COST.text}” [2]"
+
+
+def test_a_claim_beside_the_point_is_followed_by_the_answer() -> None:
+    assert served("A return label costs $7 within the country.") == f"{COST.text} [1] " + (
+        QUOTED.replace("[1]", "[2]")
+    )
+
+
+def test_what_the_user_said_is_supported() -> None:
+    out = served("You want to return a tent after 3 days.", STRONG)
+    assert "3 days" not in out
+    out = as_served(
+        "You bought 3 tents.",
+        SHOWN,
+        policy="strict",
+        grounds=STRONG,
+        message="I bought 3 tents. Can I return them?",
+    )
+    assert out.startswith("You bought 3 tents. “Returns")
+
+
+@pytest.mark.parametrize("draft", ["You have 45 days.", "", "Hello! It costs $7.", "No idea [2]."])
+def test_on_weak_evidence_it_says_that_it_does_not_have_it_and_cites_nothing(draft: str) -> None:
+    mended = mend("strict", SHOWN, WEAK, message=QUESTION)
+    out = mended.add(draft) + mended.end()
+    assert looks_like_decline(out) and mended.cited == []
+    assert "45" not in out and "7" not in out
+
+
+def test_a_decline_in_the_voices_own_words_is_kept_on_weak_evidence() -> None:
+    draft = "That page is blank. Our documents don't say. Until the next tide, the bench."
+    assert served(draft, WEAK).endswith("Our documents don't say. Until the next tide, the bench.")
+
+
+def test_a_decline_is_overruled_where_the_evidence_is_strong() -> None:
+    out = served("I don't have that in our documents.")
+    assert out.startswith(QUOTED) and not looks_like_decline(out)
+
+
+def test_what_was_changed_is_told() -> None:
+    mended = mend("strict", SHOWN, STRONG, message=QUESTION)
+    mended.add("You have 90 days. ")
+    mended.end()
+    (change,) = mended.changes
+    assert (change.was, change.now) == ("You have 90 days.", QUOTED)
+    assert change.reason == "no passage holds 90"
+
+
+def test_flag_keeps_and_marks_and_off_keeps() -> None:
+    draft = "You have 90 days. A return label costs $7."
+    assert served(draft, policy="flag") == (
+        "You have 90 days. [unsupported] A return label costs $7. [1]"
+    )
+    assert served(draft, policy="off") == "You have 90 days. A return label costs $7. [1]"
+
+
+BITS = [
+    *(
+        "Returns are taken for 45 days after delivery",
+        "You have 90 days",
+        "Hello",
+        "we do not know",
+    ),
+    *(" ", "\n", "\n- ", ". ", ".", "!", "?", "[1]", "[", "]", "e.g. ", "It is $7", "\n1. "),
+]
+DRAFT = st.lists(st.sampled_from(BITS), max_size=12).map("".join)
+
+
+@given(draft=DRAFT, data=st.data(), policy=st.sampled_from(["strict", "flag", "off"]))
+def test_the_same_draft_gives_the_same_answer_however_it_is_cut(
+    draft: str, data: st.DataObject, policy: Policy
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(draft)), max_size=5)))
+    mended = mend(policy, SHOWN, STRONG, message=QUESTION)
+    pieces = [draft[a:b] for a, b in pairwise([0, *cuts, len(draft)])]
+    out = "".join([mended.add(piece) for piece in pieces]) + mended.end()
+    assert out == served(draft, STRONG, policy)
+
+
+@given(draft=DRAFT)
+def test_under_strict_no_figure_is_said_that_no_source_holds(draft: str) -> None:
+    assert "90" not in served(draft) and "90" not in served(draft, WEAK)
