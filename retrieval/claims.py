@@ -13,7 +13,7 @@ from retrieval.split import sentences
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 _CITATION = re.compile(r"\[\d+\]")
-_LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)]\s")
+_LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)](?:\s|$)")
 _NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate(

@@ -108,7 +108,12 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     if not stores:
         policy = "off"  # nothing was searched, so nothing can be held against it
     elif policy == "strict":
-        grounds = find(question.messages[-1]["content"], found, services.embedder)
+        grounds = find(
+            question.messages[-1]["content"],
+            found,
+            services.embedder,
+            threshold=services.settings.abstain_below,
+        )
     shown = found[: question.hits or services.settings.hits]
     prompt = build(
         question.messages,

@@ -16,11 +16,11 @@ from typing import Literal, Protocol
 
 from retrieval.attribute import check
 from retrieval.claims import content_words, figures, names, split_claims
-from retrieval.extract import Sentence
+from retrieval.extract import MOST_SENTENCES, MOST_WORDS, Sentence
 from retrieval.records import Hit
 from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
 from server.decline import PLAIN
-from server.grounds import DEFAULT_THRESHOLD, Grounds
+from server.grounds import Grounds
 from tuning.declines import looks_like_decline
 
 Policy = Literal["strict", "flag", "off"]
@@ -48,11 +48,10 @@ def mend(
     grounds: Grounds,
     *,
     message: str = "",
-    threshold: float = DEFAULT_THRESHOLD,
 ) -> Mends:
     """Return what carries out a policy on one answer; `shown` are the hits in the prompt."""
     if policy == "strict":
-        return Strict(shown, grounds, message=message, threshold=threshold)
+        return Strict(shown, grounds, message=message)
     return Citer(shown, message=message, flag=policy == "flag")
 
 
@@ -65,19 +64,19 @@ class Strict:
         grounds: Grounds,
         *,
         message: str = "",
-        threshold: float = DEFAULT_THRESHOLD,
     ) -> None:
         self._hits = [*shown, *(hit for hit in grounds.hits if hit not in shown)]
         self._passages = [hit.passage.text for hit in self._hits]
         self._grounds = grounds
         self._quotes = list(grounds.sentences)
         self._message = message
-        self._doubtful = grounds.confidence < min(threshold * _DOUBT, 1.0)
-        self._weak = grounds.confidence < threshold or not grounds.sentences
+        self._doubtful = grounds.confidence < grounds.threshold * _DOUBT
+        self._weak = grounds.confidence < grounds.threshold or not grounds.sentences
         self._figures = figures("\n".join([message, *self._passages]))
         self._topic = content_words(" ".join([message, *self._passages]))
         self._open = ""
-        self._answered = False  # the best sentence is said, in the draft's words or its own
+        self._answered = False  # the draft says the best sentence in words of its own
+        self._said: list[Sentence] = []  # what was quoted
         self._declined = False
         self._first = True
         self._sent = False
@@ -131,18 +130,29 @@ class Strict:
         if declines:
             return self._quote(gap, sentence, "the documents do answer")
         claim = check(sentence, self._passages, message=self._message)
-        if not claim.states and figures(sentence) <= self._figures:
-            return self._say(gap, sentence)
-        if claim.passage is not None:
+        if not claim.states:
+            return self._small_talk(gap, sentence)
+        if claim.passage is not None and content_words(sentence):
             hit = self._hits[claim.passage]
             span = claim.passage_start, claim.passage_end
             return self._supported(gap, sentence, hit, span)
-        if claim.states and claim.supported:
+        if claim.supported and claim.passage is None:
             return self._say(gap, sentence)
         reason = NOT_SAID
         if claim.missing:
             reason = f"no passage holds {', '.join(claim.missing)}"
-        return self._quote(gap, sentence, reason)
+        return self._quote(gap, sentence, reason, self._pointed_at(sentence))
+
+    def _small_talk(self, gap: str, sentence: str) -> str:
+        """What states nothing stays, unless it has broken off or asks what the user has asked."""
+        words = content_words(sentence)
+        if not words and figures(sentence):
+            return self._drop(sentence, "a number alone")
+        echoes = bool(words) and words <= content_words(f"Question {self._message}")
+        broken = sentence[-1].isalnum() and bool(self.changes or self.cited)
+        if echoes or broken or not figures(sentence) <= self._figures:
+            return self._drop(sentence, "it asks the question again" if echoes else NOT_SAID)
+        return self._say(gap, sentence)
 
     def _supported(self, gap: str, sentence: str, hit: Hit, span: tuple[int, int]) -> str:
         """A claim that a passage backs; one that says less than the best sentence gives way."""
@@ -156,26 +166,33 @@ class Strict:
             self._answered = self._answered or own == self._grounds.sentences[0]
         return self._say(gap, sentence) + self._marker(hit)
 
+    def _pointed_at(self, claim: str) -> Sentence | None:
+        """The best sentence with the figures of a claim: what the draft has read, and put badly."""
+        wanted = figures(claim) - figures(self._message)
+        if self._said or not wanted or not content_words(claim) or not wanted <= self._figures:
+            return None
+        ranked = [*self._quotes, *self._grounds.others]
+        return next((own for own in ranked if wanted <= figures(own.text)), None)
+
     def _quote(self, gap: str, was: str, reason: str, own: Sentence | None = None) -> str:
         """The best sentence that is not yet said, in place of what the draft says."""
-        if own is None and not self._answered:
-            own = next(iter(self._quotes), None)
-        if own is None:
-            self.changes.append(Change(was, "", reason))
-            return ""
-        now = self._quoted(gap, own)
+        if own is None and self._quotes == list(self._grounds.sentences):
+            own = self._quotes[0]
+        if own is None or own in self._said:
+            return self._drop(was, reason)
+        self._said.append(own)
+        self._quotes = [other for other in self._quotes if other != own]
+        now = self._say(gap, f"“{own.text}”") + self._marker(self._grounds.hits[own.hit])
         self.changes.append(Change(was, now.strip(), reason))
         return now
 
-    def _quoted(self, gap: str, own: Sentence) -> str:
-        self._quotes.remove(own)
-        self._answered = self._answered or own == self._grounds.sentences[0]
-        return self._say(gap, f"“{own.text}”") + self._marker(self._grounds.hits[own.hit])
+    def _drop(self, was: str, reason: str) -> str:
+        self.changes.append(Change(was, "", reason))
+        return ""
 
     def _decline(self, gap: str, own: str | None, was: str) -> str:
         if self._declined:
-            self.changes.append(Change(was, "", "the documents do not answer"))
-            return ""
+            return self._drop(was, "the documents do not answer")
         self._declined = True
         if own is not None and figures(own) <= self._figures:
             return self._say(gap, own)
@@ -187,8 +204,14 @@ class Strict:
         if self._weak:
             return "" if self._declined else self._decline(" ", None, "")
         out = ""
-        while self._quotes and (not self._answered or out):
-            out += self._quote(" ", "", "the draft does not say it", self._quotes[0])
+        words = sum(len(own.text.split()) for own in self._said)
+        for own in list(self._quotes):
+            length = len(own.text.split())
+            full = len(self._said) == MOST_SENTENCES or words + length > MOST_WORDS
+            if self._answered or (self._said and full):
+                break
+            out += self._quote(" ", "", "the draft does not say it", own)
+            words += length
         return out
 
     def _is_frame(self, sentence: str) -> bool:

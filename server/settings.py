@@ -57,6 +57,9 @@ class Settings:
     grounding: str = setting(
         "strict", "what no passage says is replaced (strict), flagged (flag) or left (off)"
     )
+    abstain_below: float = setting(
+        0.33, "estimated chance that the hits answer, below which strict grounding declines"
+    )
     passage_tokens: int = setting(64, "longest passage, in the embedder's tokens")
     overlap_tokens: int = setting(0, "tokens that neighbouring passages share")
     rows_gold_only: float = setting(0.2, "share of the rows with gold that show nothing else")

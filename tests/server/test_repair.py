@@ -56,6 +56,7 @@ COST = sentence(1, "A return label costs $7 within the country.")
 STRONG = Grounds(SHOWN, (DAYS, COST), confidence=0.9)
 WEAK = Grounds(SHOWN, (DAYS, COST), confidence=0.05)
 QUOTED = f"“{DAYS.text}” [1]"
+BOTH = f"{QUOTED} “{COST.text}” [2]"
 
 
 def served(draft: str, grounds: Grounds = STRONG, policy: Policy = "strict") -> str:
@@ -85,12 +86,12 @@ def test_an_unsupported_claim_gives_way_to_the_best_sentence(claim: str) -> None
 
 def test_the_frame_of_the_voice_stays_around_the_quotation() -> None:
     out = served("Scales out, then. You have 90 days. Dry roads, the bench.")
-    assert out == f"Scales out, then. {QUOTED} Dry roads, the bench."
+    assert out == f"Scales out, then. {BOTH} Dry roads, the bench."
 
 
 def test_a_draft_that_says_nothing_of_it_is_followed_by_an_extract() -> None:
-    assert served("Happy to help!") == f"Happy to help! {QUOTED} “{COST.text}” [2]"
-    assert served("") == f"{QUOTED} “{COST.text}” [2]"
+    assert served("Happy to help!") == f"Happy to help! {BOTH}"
+    assert served("") == BOTH
 
 
 def test_a_claim_beside_the_point_is_followed_by_the_answer() -> None:
@@ -134,9 +135,18 @@ def test_what_was_changed_is_told() -> None:
     mended = mend("strict", SHOWN, STRONG, message=QUESTION)
     mended.add("You have 90 days. ")
     mended.end()
-    (change,) = mended.changes
-    assert (change.was, change.now) == ("You have 90 days.", QUOTED)
-    assert change.reason == "no passage holds 90"
+    first, second = mended.changes
+    assert (first.was, first.now) == ("You have 90 days.", QUOTED)
+    assert first.reason == "no passage holds 90"
+    assert (second.was, second.now) == ("", f"“{COST.text}” [2]")
+
+
+def test_a_figure_put_badly_points_at_the_sentence_that_holds_it() -> None:
+    assert served("The answer is: 7.").startswith(f"“{COST.text}” [1] “{DAYS.text}” [2]")
+
+
+def test_numbers_alone_and_the_question_itself_are_not_said_again() -> None:
+    assert served("45.\n\nQuestion: How long do I have to return a tent?") == BOTH
 
 
 def test_flag_keeps_and_marks_and_off_keeps() -> None:
