@@ -14,14 +14,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from retrieval.attribute import figures
+from retrieval.extract import Embeds, Sentence
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
-from server.answer import evidence, is_small_talk
+from server.answer import GROUND_HITS, evidence, is_small_talk
 from server.arms import ARMS, Arm, ask, by_house, choose_shots, open_arms
 from server.evaluate import expected_found
+from server.grounds import DEFAULT_THRESHOLD, Grounds, find
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.prompt import CountTokens, Message
 from server.questions import Question
+from server.repair import Policy
 from server.rows import GOLD_POOL
 from server.verdict import Asked
 from tuning.errors import PromptTooLong
@@ -66,6 +69,7 @@ class Plan:
     gate_replies: tuple[str, ...]
     unanswered: tuple[str, ...]  # ids of the questions that the documents answer nowhere
     notes: tuple[str, ...]
+    policy: Policy = "off"  # of the server, by which drafts are repaired
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "arms": [arm.key for arm in self.arms]}
@@ -77,11 +81,13 @@ class Plan:
             **{
                 **value,
                 **lists,
+                "policy": value.get("policy", "off"),
                 "arms": tuple(arm for arm in ARMS if arm.key in value["arms"]),
                 "asked": tuple(
                     Asked(
                         Question.from_json(item["question"]),
                         tuple(_hit(hit) for hit in item["hits"]),
+                        _grounds(item.get("grounds")),
                     )
                     for item in value["asked"]
                 ),
@@ -103,6 +109,9 @@ class Asker:
     budget: int  # tokens of passages in a prompt
     count_tokens: CountTokens
     encode: Callable[[Sequence[Message]], list[int]]  # raises PromptTooLong
+    embedder: Embeds
+    policy: Policy = "off"
+    abstain_below: float = DEFAULT_THRESHOLD
 
     def plan(
         self,
@@ -125,7 +134,8 @@ class Asker:
         skipped = {"changed": 0, "long": 0}
         for number, question in enumerate(questions):
             progress(number, len(questions))
-            hits = self.find(question)
+            found = self.find(question)
+            hits = found[: self.hits]
             if question.only and not hits:
                 skipped["changed"] += 1
                 continue
@@ -148,7 +158,7 @@ class Asker:
                 skipped["long"] += 1
                 continue
             prompts += made
-            asked.append(Asked(question, tuple(hits[:shown])))
+            asked.append(Asked(question, tuple(hits[:shown]), self.grounds(question, found)))
             if self.stores and question.answerable and not self.answered(question, hits):
                 unanswered.append(question.id)
         replies, known, style = _style(house, seed)
@@ -165,20 +175,28 @@ class Asker:
                 and row.kind in ("gold", "gold+distractors", "chat")
                 and by_house(row)
             ),
+            policy=self.policy,
             unanswered=tuple(unanswered),
             notes=tuple(_notes(self.stores, house, shots, skipped)),
         )
         return plan, style + prompts
 
     def find(self, question: Question) -> list[Hit]:
-        """The hits that are served for a question; of a withheld one, those it may show."""
+        """The hits that serve for a question; of a withheld one, those it may show."""
         if not self.stores or is_small_talk(question.text):
             return []
+        k = max(self.hits, GROUND_HITS) if self.policy == "strict" else self.hits
         if question.only is None:
-            return self.library.search(self.stores, question.text, k=self.hits)
-        pool = self.library.search(self.stores, question.text, k=self.hits + GOLD_POOL)
+            return self.library.search(self.stores, question.text, k=k)
+        pool = self.library.search(self.stores, question.text, k=k + GOLD_POOL)
         allowed = [hit for hit in pool if _as_frozen(hit) in question.only]
-        return allowed[: self.hits]
+        return allowed[:k]
+
+    def grounds(self, question: Question, hits: Sequence[Hit]) -> Grounds:
+        """What the hits of a question offer, where the server's policy asks for it."""
+        if self.policy != "strict":
+            return Grounds(tuple(hits))
+        return find(question.text, hits, self.embedder, threshold=self.abstain_below)
 
     def answered(self, question: Question, hits: Sequence[Hit]) -> bool:
         """Whether the documents can answer a question at all.
@@ -260,3 +278,15 @@ def _as_frozen(hit: Hit) -> str:
 
 def _hit(value: dict[str, Any]) -> Hit:
     return replace(Hit(**value), passage=Passage(**value["passage"]))
+
+
+def _grounds(value: dict[str, Any] | None) -> Grounds:
+    if value is None:  # frozen before drafts were repaired
+        return Grounds()
+    return Grounds(
+        hits=tuple(_hit(hit) for hit in value["hits"]),
+        sentences=tuple(Sentence(**sentence) for sentence in value["sentences"]),
+        others=tuple(Sentence(**sentence) for sentence in value["others"]),
+        confidence=value["confidence"],
+        threshold=value["threshold"],
+    )

@@ -13,8 +13,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
+from retrieval.extract import Embeds
 from retrieval.library import Library
 from server.asking import Asker, House, Plan, prompt_id, unseen
 from server.content import FileContent
@@ -25,6 +26,7 @@ from server.judgement import judge
 from server.latency import time_request
 from server.ledger import Ledger
 from server.questions import Question, read_questions, sample, voice_questions
+from server.repair import Policy
 from server.settings import Settings
 from server.verdict import Latency
 from server.work_queue import Interrupted, WorkQueue
@@ -52,6 +54,7 @@ class Evaluator:
         library: Library,
         engine: Engine,
         *,
+        embedder: Embeds,
         settings: Settings,
         cores: threading.Lock,
         clock: Callable[[], float] = time.time,
@@ -60,6 +63,7 @@ class Evaluator:
         self._ledger = ledger
         self._content = content
         self._library = library
+        self._embedder = embedder
         self._engine = engine
         self._settings = settings
         self._clock = clock
@@ -144,6 +148,9 @@ class Evaluator:
             budget=self._settings.prompt_tokens,
             count_tokens=self._engine.count_tokens,
             encode=self._engine.encode,
+            embedder=self._embedder,
+            policy=cast("Policy", self._settings.grounding),
+            abstain_below=self._settings.abstain_below,
         )
         plan, prompts = asker.plan(
             chosen,

@@ -52,6 +52,7 @@ def judge(
                 style=style,
                 frame=frame,
                 latencies=latencies.get(arm.key, ()),
+                policy=plan.policy,
             )
         )
     answerable = [item.question for item in complete if item.question.answerable]

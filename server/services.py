@@ -233,6 +233,7 @@ def open_services(settings: Settings) -> Services:
             content,
             library,
             engine,
+            embedder=embedder,
             settings=settings,
             cores=cores,
         )

@@ -18,8 +18,10 @@ from retrieval.measure import interval
 from retrieval.records import Hit
 from server.arms import Arm
 from server.evaluate import declined, expected_found, support
+from server.grounds import Grounds
 from server.questions import Question
-from server.served import as_served
+from server.repair import Policy
+from server.served import NO_GROUNDS, as_served
 
 StyleScores = Callable[[Sequence[str]], Sequence[float]]
 Values = Mapping[str, Mapping[str, float]]  # measure -> id of the question -> value in 0..1
@@ -52,10 +54,11 @@ DECISIVE = tuple(measure for measure in MEASURES if measure.decides)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and the hits that an arm with search shows, best first."""
+    """A question, the hits that an arm with search shows, best first, and what they offer."""
 
     question: Question
     hits: tuple[Hit, ...] = ()
+    grounds: Grounds = NO_GROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +103,24 @@ def measure(
     style: StyleScores | None = None,
     frame: Collection[str] = (),
     latencies: Sequence[Latency] = (),
+    policy: Policy = "off",
 ) -> Measured:
     """Measure one arm; `answers` are in the order of `asked`, `style` None where not known.
 
-    `frame` holds the house's formulas, which claim nothing (`evaluate.frame_of`).
+    `frame` holds the house's formulas, which claim nothing (`evaluate.frame_of`); `policy` is
+    that of the server, and holds where an arm searches.
     """
     drafts = [answer.draft for answer in answers]
     served = [
-        as_served(draft, item.hits if arm.search else ())
+        as_served(
+            draft,
+            item.hits,
+            policy=policy if item.grounds.hits else "off",
+            grounds=item.grounds,
+            message=item.question.text,
+        )
+        if arm.search
+        else as_served(draft, ())
         for draft, item in zip(drafts, asked, strict=True)
     ]
     return Measured(

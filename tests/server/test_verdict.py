@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from retrieval.extract import Sentence
 from retrieval.records import Hit, Passage
 from server.arms import ARMS, Arm
 from server.asking import Plan
+from server.grounds import Grounds
 from server.judgement import judge
 from server.picture import draw
 from server.questions import Question
@@ -79,6 +82,18 @@ def test_an_arm_is_measured_as_drafted_and_as_served() -> None:
     assert value["served"]["facts"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     assert value["served"]["declined"] is None and value["seconds"]["mean"] == 0.9
     assert value["prompt_tokens"]["mean"] == 80 and value["first_token_seconds"]["n"] == 1
+
+
+def test_what_is_measured_as_served_is_repaired_where_the_arm_searches() -> None:
+    item = asked(1)
+    text = item.hits[0].passage.text
+    best = Sentence(0, 0, len(text), text, 1.0, 0.9, 0.5, 0.5, 1.0)
+    item = replace(item, grounds=Grounds(item.hits, (best,), confidence=0.9))
+    answers = [Answer("It is 90 days.", 5, 80)]
+    measured = measure(SEARCH, [item], answers, policy="strict")
+    assert measured.drafted["facts"] == {"q1": 0.0}
+    assert measured.served["facts"] == {"q1": 1.0}
+    assert measured.served["support"] == {"q1": 1.0}
 
 
 def test_an_arm_without_search_is_served_without_citations() -> None:
