@@ -25,6 +25,7 @@ from retrieval.parse import Parser
 from retrieval.records import Added, Attributes, Document, Hit, Passage, Store
 from retrieval.search import DEFAULT_LEXICAL_WEIGHT, EmbedsTexts, search
 from retrieval.split import split
+from retrieval.vectors import INVERTED_FROM
 
 REBUILD_PASSAGES = 256
 
@@ -35,7 +36,8 @@ Also = Callable[[Connection], None]
 class Library:
     """Documents in stores, found again by passages; safe to use from any thread.
 
-    `folder` keeps the generations. `close` saves them; without it they are built again.
+    `folder` keeps the generations. `close` saves them; without it they are built again. From
+    `inverted_from` vectors on a store's index is approximate.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Library:
         folder: Path,
         parser: Parser | None = None,
         clock: Callable[[], float] = time.time,
+        inverted_from: int = INVERTED_FROM,
     ) -> None:
         database.migrate("retrieval", MIGRATIONS)
         self._database = database
@@ -53,7 +56,11 @@ class Library:
         self._parser = parser or Parser()
         self._clock = clock
         self._generations = Generations(
-            database, folder, fingerprint=embedder.fingerprint, dimension=embedder.dimension
+            database,
+            folder,
+            fingerprint=embedder.fingerprint,
+            dimension=embedder.dimension,
+            inverted_from=inverted_from,
         )
 
     # -- stores
@@ -266,6 +273,10 @@ class Library:
         """Count the passages that only words can find, for want of a vector: see `rebuild`."""
         with self._database.read() as connection:
             return len(passages.find_unembedded(connection, store_id, self._embedder.fingerprint))
+
+    def grow(self, store_id: str) -> bool:
+        """Build a store's index anew if it has outgrown its kind; searches go on meanwhile."""
+        return self._generations.grow(store_id)
 
     # -- search
 

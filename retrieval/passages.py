@@ -6,6 +6,7 @@ called in. The schema, and the triggers that keep the full text in step, are in 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ _PASSAGE = (
 )
 _MAX_QUERY_WORDS = 64
 _MAX_PARAMETERS = 10_000
+_ROWS_AT_ONCE = 20_000
 
 
 def insert_passage(connection: Connection, passage: Passage, *, context: str, digest: str) -> int:
@@ -91,14 +93,37 @@ def find_vectors(
     connection: Connection, store_id: str, fingerprint: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return all vectors of a store as (passage ids, rows); a passage may have several rows."""
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT v.passage_id, v.vector FROM passages p JOIN vectors v ON v.passage_id = p.id "
         "WHERE p.store_id = ? AND v.fingerprint = ? ORDER BY v.passage_id, v.part",
         (store_id, fingerprint),
-    ).fetchall()
-    ids = np.array([row["passage_id"] for row in rows], dtype=np.int64)
-    vectors = np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f4")
-    return ids, vectors.reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype=np.float32)
+    )
+    # In parts: as single Python objects a million vectors would take several times their size.
+    parts = []
+    while part := found.fetchmany(_ROWS_AT_ONCE):
+        parts.append(_ids_and_rows(part))
+    if not parts:
+        return _ids_and_rows([])
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([rows for _, rows in parts])
+
+
+def find_rows(
+    connection: Connection, store_id: str, fingerprint: str, passage_ids: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the vectors of those of these passages that the store has, as `find_vectors` does."""
+    rows = connection.execute(
+        "SELECT v.passage_id, v.vector FROM json_each(?) wanted "
+        "CROSS JOIN passages p ON p.id = wanted.value AND p.store_id = ? "
+        "CROSS JOIN vectors v ON v.passage_id = p.id AND v.fingerprint = ?",
+        (json.dumps([int(id_) for id_ in passage_ids]), store_id, fingerprint),
+    )
+    return _ids_and_rows(rows.fetchall())
+
+
+def _ids_and_rows(found: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids = np.array([row["passage_id"] for row in found], dtype=np.int64)
+    vectors = np.frombuffer(b"".join(row["vector"] for row in found), dtype="<f4")
+    return ids, vectors.reshape(len(found), -1) if found else np.zeros((0, 0), dtype=np.float32)
 
 
 def find_known_vectors(
