@@ -10,6 +10,7 @@ written for the person who has to act: it says what is wrong and names the fix.
     ├── FilterError (ValueError)          a filter that cannot be understood
     ├── InvalidAttributes (ValueError)    attributes that cannot be kept
     ├── EmbedderError (ValueError)        a model that cannot be used as an embedder
+    ├── RerankerError (ValueError)        a model that cannot be used as a cross-encoder
     ├── Cancelled                         the caller asked to stop
     ├── NotFound (KeyError)               no such store or document
     ├── Conflict (ValueError)             an id that is already taken
@@ -44,6 +45,10 @@ class InvalidAttributes(HousewordRetrievalError, ValueError):
 
 class EmbedderError(HousewordRetrievalError, ValueError):
     """The model cannot serve as an embedder."""
+
+
+class RerankerError(HousewordRetrievalError, ValueError):
+    """The model cannot serve as a cross-encoder."""
 
 
 class Cancelled(HousewordRetrievalError):

@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from retrieval import passages, store
+from retrieval.calibrate import Calibration
+from retrieval.calibrations import Calibrations
 from retrieval.database import Connection, Database
 from retrieval.draft import Draft, Drafted, Kept, embed, find_duplicate, keep
 from retrieval.errors import Cancelled, NotFound
@@ -23,7 +26,8 @@ from retrieval.generations import Generations
 from retrieval.migrations import MIGRATIONS
 from retrieval.parse import Parser
 from retrieval.records import Added, Attributes, Document, Hit, Passage, Store
-from retrieval.search import DEFAULT_LEXICAL_WEIGHT, EmbedsTexts, search
+from retrieval.rerank import Reranks
+from retrieval.search import EmbedsTexts, search
 from retrieval.split import split
 from retrieval.vectors import INVERTED_FROM
 
@@ -37,7 +41,7 @@ class Library:
     """Documents in stores, found again by passages; safe to use from any thread.
 
     `folder` keeps the generations. `close` saves them; without it they are built again. From
-    `inverted_from` vectors on a store's index is approximate.
+    `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found.
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class Library:
         parser: Parser | None = None,
         clock: Callable[[], float] = time.time,
         inverted_from: int = INVERTED_FROM,
+        reranker: Reranks | None = None,
     ) -> None:
         database.migrate("retrieval", MIGRATIONS)
         self._database = database
         self._embedder = embedder
         self._parser = parser or Parser()
         self._clock = clock
+        self._reranker = reranker
         self._generations = Generations(
             database,
             folder,
@@ -62,6 +68,7 @@ class Library:
             dimension=embedder.dimension,
             inverted_from=inverted_from,
         )
+        self.calibrations = Calibrations(database, self._generations, embedder)
 
     # -- stores
 
@@ -274,9 +281,9 @@ class Library:
         with self._database.read() as connection:
             return len(passages.find_unembedded(connection, store_id, self._embedder.fingerprint))
 
-    def grow(self, store_id: str) -> bool:
-        """Build a store's index anew if it has outgrown its kind; searches go on meanwhile."""
-        return self._generations.grow(store_id)
+    def calibration(self, store_id: str) -> Calibration:
+        """Return what the store's search is set to; the default where nothing was fitted yet."""
+        return self.calibrations.of(store_id)
 
     # -- search
 
@@ -287,27 +294,32 @@ class Library:
         *,
         k: int = 10,
         filter: Filter | None = None,
-        lexical_weight: float = DEFAULT_LEXICAL_WEIGHT,
+        lexical_weight: float | None = None,
         lexical: bool = True,
         dense: bool = True,
     ) -> list[Hit]:
         """Return the k best passages of these stores for a query, best first.
 
-        The filter is applied before the best are chosen. `lexical` and `dense` switch the two
-        sides off. An empty store or query finds nothing; an unknown store raises `NotFound`,
-        and k outside 1..50 `ValueError`.
+        The filter is applied before the best are chosen. Without a `lexical_weight` words count
+        as the stores' calibrations say. `lexical` and `dense` switch the two sides off. An empty
+        store or query finds nothing; an unknown store raises `NotFound`, and k outside 1..50
+        `ValueError`.
         """
+        store_ids = list(dict.fromkeys(store_ids))
+        if lexical_weight is None and store_ids:
+            lexical_weight = fmean(self.calibration(id_).lexical_weight for id_ in store_ids)
         return search(
             self._database,
             self._generations,
             self._embedder,
-            list(dict.fromkeys(store_ids)),
+            store_ids,
             query,
             k=k,
             filter=filter,
-            lexical_weight=lexical_weight,
+            lexical_weight=lexical_weight or 0.0,
             lexical=lexical,
             dense=dense,
+            reranker=self._reranker,
         )
 
     def close(self) -> None:

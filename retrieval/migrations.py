@@ -125,10 +125,34 @@ def m005_create_full_text(connection: Connection) -> None:
     )
 
 
+def m007_create_calibrations(connection: Connection) -> None:
+    """What a store's search is set to under one embedder, and the questions it was chosen on.
+
+    `passages` is how many the store had then: it tells when to fit again.
+    """
+    connection.execute(
+        """
+        CREATE TABLE calibrations (
+            store_id TEXT NOT NULL REFERENCES stores (id) ON DELETE CASCADE,
+            generation TEXT NOT NULL,
+            lexical_weight REAL NOT NULL,
+            threshold REAL NOT NULL,
+            method TEXT NOT NULL,
+            probes INTEGER NOT NULL,
+            separation REAL,
+            passages INTEGER NOT NULL,
+            questions TEXT NOT NULL,
+            PRIMARY KEY (store_id, generation)
+        ) WITHOUT ROWID
+        """
+    )
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
     m003_create_passages,
     m004_create_vectors,
     m005_create_full_text,
+    m007_create_calibrations,
 )

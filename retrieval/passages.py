@@ -120,6 +120,30 @@ def find_rows(
     return _ids_and_rows(rows.fetchall())
 
 
+def count_in_store(connection: Connection, store_id: str) -> int:
+    """Count a store's passages."""
+    sql = "SELECT count(*) FROM passages WHERE store_id = ?"
+    return int(connection.execute(sql, (store_id,)).fetchone()[0])
+
+
+def find_ids_of_store(connection: Connection, store_id: str) -> list[int]:
+    """Return the ids of all passages of a store, ascending."""
+    rows = connection.execute("SELECT id FROM passages WHERE store_id = ? ORDER BY id", (store_id,))
+    return [row["id"] for row in rows]
+
+
+def find_contexts(connection: Connection, passage_ids: Sequence[int]) -> list[Row]:
+    """Return id, document_id, document_name, heading, context and text of passages, by id."""
+    return list(
+        connection.execute(
+            "SELECT p.id, p.document_id, d.name AS document_name, p.heading, p.context, p.text "
+            "FROM json_each(?) wanted CROSS JOIN passages p ON p.id = wanted.value "
+            "JOIN documents d ON d.store_id = p.store_id AND d.id = p.document_id ORDER BY p.id",
+            (json.dumps([int(id_) for id_ in passage_ids]),),
+        )
+    )
+
+
 def _ids_and_rows(found: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     ids = np.array([row["passage_id"] for row in found], dtype=np.int64)
     vectors = np.frombuffer(b"".join(row["vector"] for row in found), dtype="<f4")
@@ -202,9 +226,32 @@ def search_words(
 
 
 def quoted_words(query: str) -> str:
-    """Return the query's words for FTS5, each in quotation marks: nothing in it is syntax."""
-    words = dict.fromkeys(re.findall(r"\w+", query.casefold()))
+    """Return the query's words for FTS5, each in quotation marks: nothing in it is syntax.
+
+    Identifiers and what the query has in quotation marks are wanted as a whole, besides: words
+    that follow each other count as one rare word.
+    """
+    text = query.casefold()
+    wholes = [*identifiers(text), *re.findall(r'"([^"]*\w[^"]*)"', text)]
+    phrases = [" ".join(re.findall(r"\w+", whole)) for whole in wholes]
+    words = dict.fromkeys([*phrases, *re.findall(r"\w+", text)])
     return " OR ".join(f'"{word}"' for word in list(words)[:_MAX_QUERY_WORDS])
+
+
+def identifiers(query: str) -> list[str]:
+    """Return what looks like an order number or a part code, such as TX-4411/B or ORD-2024-118.
+
+    Three figures and more with letters or in three parts, or five figures and more.
+    """
+    found = re.findall(r"\w+(?:[-/._#]\w+)*", query)
+    return [word for word in found if _is_identifier(word)]
+
+
+def _is_identifier(word: str) -> bool:
+    figures = sum(letter.isdigit() for letter in word)
+    letters = any(letter.isalpha() for letter in word)
+    parts = len(re.findall(r"\w+", word))
+    return figures >= 5 or (figures >= 3 and (letters or parts > 2))
 
 
 def find_found(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:

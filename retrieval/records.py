@@ -80,9 +80,10 @@ class Passage:
 class Hit:
     """A passage found for one query.
 
-    `score` in 0..1 ranks the hits of this query; `dense` is the cosine similarity (-1..1, a
-    passage's best window) and `lexical` the BM25 score (0 where no word of the query occurs):
-    these two can be compared between queries.
+    `score` in 0..1 ranks the hits of this query: it is `rerank`, what a cross-encoder says, where
+    one is configured, else `fused`, the two sides together. `dense` is the cosine similarity
+    (-1..1, a passage's best window) and `lexical` the BM25 score (0 where no word of the query
+    occurs): these two can be compared between queries.
     """
 
     passage: Passage
@@ -92,6 +93,8 @@ class Hit:
     dense: float
     lexical: float
     generation: str
+    fused: float = 0.0
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from retrieval.filter import Filter
 from retrieval.fuse import fuse
 from retrieval.generations import Generations
 from retrieval.records import Hit
+from retrieval.rerank import RERANKED, Reranks, rerank
 
-# Chosen on two sets that disagree: dense alone is best on medquad-dev (0.2 and 0.3 cost next to
-# nothing there), and words matter much on the demo's questions (best from 0.3 to 0.5).
-DEFAULT_LEXICAL_WEIGHT = 0.3
 MAX_HITS = 50
+# The least that words count where the query names an order number or a part code.
+IDENTIFIER_WEIGHT = 0.6
 # How many candidates each side offers to the fusion.
 POOL = 100
 
@@ -58,6 +58,7 @@ def search(
     lexical_weight: float,
     lexical: bool,
     dense: bool,
+    reranker: Reranks | None = None,
 ) -> list[Hit]:
     """Return the k best passages, best first; `Library.search` tells what is promised."""
     if not 1 <= k <= MAX_HITS:
@@ -83,7 +84,10 @@ def search(
         # What the words have found is close or not, too, even beyond the pool.
         for index in indexes:
             near.update(index.search(vector, POOL, ids=list(words)))
-    ranking = fuse(near, words, lexical_weight=lexical_weight)[: 2 * k]
+    if passages.identifiers(query):  # no vector knows which number this is
+        lexical_weight = max(lexical_weight, IDENTIFIER_WEIGHT)
+    offered = k if reranker is None else max(k, RERANKED)
+    ranking = fuse(near, words, lexical_weight=lexical_weight)[: 2 * offered]
     with database.read() as connection:
         found = passages.find_found(connection, [passage_id for passage_id, _ in ranking])
     hits = [
@@ -95,8 +99,11 @@ def search(
             dense=near.get(passage_id, 0.0),
             lexical=words.get(passage_id, 0.0),
             generation=embedder.fingerprint,
+            fused=score,
         )
         for passage_id, score in ranking
         if passage_id in found  # it may have been removed since it was ranked
     ]
+    if reranker is not None:
+        hits = rerank(reranker, query, hits[:offered])
     return hits[:k]

@@ -149,22 +149,30 @@ def ask(
 @main.command()
 @click.argument("query")
 @store_option
-@click.option("--limit", type=int, default=5, show_default=True)
+@click.option(
+    "--k", "--limit", "k", type=click.IntRange(1, 50), default=5, show_default=True, help="Hits."
+)
 @as_json
 @click.pass_obj
 @told
-def search(context: Context, query: str, store: str | None, limit: int, as_json: bool) -> None:
-    """Search passages without writing an answer."""
+def search(context: Context, query: str, store: str | None, k: int, as_json: bool) -> None:
+    """Search passages without writing an answer; each hit with its scores and its place."""
     with context.client() as client:
         store_id = client.store_id(store)
         found = client.post(
-            f"/v1/vector_stores/{store_id}/search", {"query": query, "max_num_results": limit}
+            f"/v1/vector_stores/{store_id}/search", {"query": query, "max_num_results": k}
         )["data"]
     if as_json:
         click.echo(json.dumps(found))
         return
     for hit in found:
-        out.print(f"{hit['score']:.3f}  {hit['filename']}", style="bold", markup=False)
+        place = f"characters {hit['passage']['start']}-{hit['passage']['end']}"
+        shown = [hit["filename"], hit["heading"], f"page {hit['page']}" if hit["page"] else None]
+        line = ", ".join(part for part in (*shown, place) if part)
+        out.print(f"{hit['score']:.3f}  {line}", style="bold", markup=False, highlight=False)
+        scores = {name: hit[name] for name in ("dense", "lexical", "fused", "rerank")}
+        told_scores = "  ".join(f"{name} {v:.3f}" for name, v in scores.items() if v is not None)
+        out.print(f"       {told_scores}  ({hit['generation']})", style="dim", markup=False)
         for part in hit["content"]:
             out.print(f"       {' '.join(part['text'].split())}", markup=False)
 

@@ -20,6 +20,7 @@ from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
 from retrieval.records import Store
+from retrieval.rerank import Reranker
 from server.content import FileContent
 from server.engine import Engine
 from server.errors import NotFound
@@ -160,7 +161,13 @@ def open_services(settings: Settings) -> Services:
             timeout_seconds=settings.parse_timeout_seconds,
             memory_bytes=settings.parse_memory_bytes,
         )
-        library = Library(database, embedder, folder=settings.folder("generations"), parser=parser)
+        library = Library(
+            database,
+            embedder,
+            folder=settings.folder("generations"),
+            parser=parser,
+            reranker=Reranker(settings.reranker, settings.device) if settings.reranker else None,
+        )
         opening.callback(library.close)
         database.migrate("server", MIGRATIONS)
 
