@@ -16,7 +16,8 @@ from retrieval import passages, store, versions
 from retrieval.database import Connection, Database
 from retrieval.errors import Conflict, NotBuilt
 from retrieval.generations import Generations
-from retrieval.models import EmbedsTexts, Models, SearchModel
+from retrieval.models import EmbedsTexts, Models, Rows, SearchModel
+from retrieval.records import EmbeddedText
 from retrieval.versions import Activation, How, Version
 
 PASSAGES_AT_ONCE = 64  # embedded between two commits: what a crash can cost
@@ -93,6 +94,20 @@ class SearchModels:
         """Return those that a new document of the store is embedded by, the active one first."""
         kept = versions.kept(connection, store_id)
         return list({e.fingerprint: e for e in map(self._models.embedder, kept)}.values())
+
+    def texts(self, store_id: str) -> list[EmbeddedText]:
+        """Return all passages of a store as they are embedded."""
+        with self._database.read() as connection:
+            return passages.find_embedded_texts(connection, store_id)
+
+    def vectors(self, store_id: str) -> dict[int, Rows]:
+        """Return the vectors of the active embedder: passage id -> (windows, dim) unit rows."""
+        fingerprint = self.model(store_id).embedder.fingerprint
+        with self._database.read() as connection:
+            ids, rows = passages.find_vectors(connection, store_id, fingerprint)
+        starts = [n for n in range(len(ids)) if n == 0 or ids[n] != ids[n - 1]]
+        ends = [*starts[1:], len(ids)]
+        return {int(ids[a]): rows[a:b] for a, b in zip(starts, ends, strict=True)}
 
     # -- what changes
 
