@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +19,7 @@ from retrieval.versions import Version
 
 logger = logging.getLogger(__name__)
 
-MOST_OPEN = 4  # tuned embedders in memory at once, beside the base
+MOST_OPEN = 4  # tuned embedders in memory at once, beside the base; the oldest goes first
 
 Rows = NDArray[np.float32]  # (n, dim) float32, unit rows
 MovesQueries = Callable[[Rows], Rows]
@@ -80,7 +79,7 @@ class Models:
         self.base = base
         self._open_embedder = open_embedder
         self._open_adapter = open_adapter
-        self._embedders: OrderedDict[str, EmbedsTexts] = OrderedDict()
+        self._embedders: dict[str, EmbedsTexts] = {}
         self._adapters: dict[str, MovesQueries] = {}
         self._broken: set[str] = set()
         self._opening = threading.RLock()
@@ -100,6 +99,9 @@ class Models:
         """Return a tuned embedder by its digest, or the base (None, or one that is broken)."""
         if digest is None or self._open_embedder is None:
             return self.base
+        opened = self._embedders.get(digest)  # without the lock: no search waits for a loading
+        if opened is not None:
+            return opened
         with self._opening:
             opened = self._embedders.get(digest)
             if opened is None:
@@ -110,8 +112,7 @@ class Models:
                     return self.base
                 self._embedders[digest] = opened
                 if len(self._embedders) > MOST_OPEN:
-                    self._embedders.popitem(last=False)
-            self._embedders.move_to_end(digest)
+                    del self._embedders[next(iter(self._embedders))]
             return opened
 
     def _adapter(self, digest: str) -> MovesQueries | None:

@@ -157,17 +157,17 @@ class SearchModels:
         what is embedded by then stays, and another call goes on from there.
         """
         embedder = self._models.of(self.version(store_id, version_id)).embedder
-        total, changed = 0, False
+        changed = False
         while missing := self._unembedded(store_id, embedder):
-            total, changed = max(total, len(missing)), True
-            done = total - len(missing)
+            changed, total = True, self._count(store_id)
             for start in range(0, len(missing), PASSAGES_AT_ONCE):
                 if check is not None:
                     check()
                 if progress is not None:
-                    progress(done + start, total)
+                    progress(total - len(missing) + start, total)
                 self._embed(embedder, missing[start : start + PASSAGES_AT_ONCE])
         if progress is not None:
+            total = self._count(store_id)
             progress(total, total)
         if changed:
             self._generations.drop(store_id, embedder)
@@ -231,6 +231,10 @@ class SearchModels:
     def _unembedded(self, store_id: str, embedder: EmbedsTexts) -> list[tuple[int, str]]:
         with self._database.read() as connection:
             return passages.find_unembedded(connection, store_id, embedder.fingerprint)
+
+    def _count(self, store_id: str) -> int:
+        with self._database.read() as connection:
+            return store.find_store(connection, store_id).passages
 
     def _embed(self, embedder: EmbedsTexts, part: Sequence[tuple[int, str]]) -> None:
         owners, vectors = embedder.embed_windows([text for _, text in part])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from retrieval.records import EmbeddedText
 from retrieval.versions import BASE
 from server.content import FileContent
 from server.errors import ApiError
+from server.feedback import Feedbacks
 from server.ledger import Ledger
+from server.search_feedback import pairs_of
 from server.search_gate import GateQuestion
 from server.search_pairs import check_documents, merge_same, read_pairs
 from server.search_questions import Asked, Resolver
 from server.search_split import SearchSplits, assign, groups_of
 from server.settings import Settings
 from server.trainings import Job
+from server.turns import Turns
 from tuning.errors import ExamplesError
 from tuning.records import Split
 from tuning.run import Run
@@ -51,6 +55,8 @@ class SearchPreparing:
     content: FileContent
     settings: Settings
     splits: SearchSplits
+    feedback: Feedbacks
+    turns: Turns
     base_folder: Path
 
     def freeze(self, job: Job, run: Run, *, tell: Tell, check: Callable[[], None]) -> None:
@@ -66,20 +72,22 @@ class SearchPreparing:
             raise ApiError(409, f"The store '{store_id}' holds no documents to search.")
         resolver = Resolver(self.library, store_id, texts)
         given = self._given(job, texts, resolver, tell=tell, check=check)
-        asked = [*given, *resolver.found(given)]
-        found = len(asked) - len(given)
+        asked = [*given, *self._liked(job, resolver, known={one.keys[-1] for one in given})]
+        asked += resolver.found({one.keys[-1].removeprefix("question:") for one in asked})
+        counted = Counter(one.source for one in asked)
+        kinds = {source: counted[source] for source in ("given", "feedback", "found")}
         tell(
-            f"Questions: {len(given)} given, {found} found in the documents.",
-            data={"given": len(given), "found": found},
+            f"Questions: {kinds['given']} given, {kinds['feedback']} from approved feedback, "
+            f"{kinds['found']} found in the documents.",
+            data=kinds,
         )
         splits = self._split(store_id, asked)
         train, dev, gate = (
             [a for a, s in zip(asked, splits, strict=True) if s == side]
             for side in ("train", "dev", "gate")
         )
-        if given:
-            dev = [a for a in dev if a.found is None] or dev
-        gate = [a for a in gate if a.found is None]
+        dev = [a for a in dev if a.source == "given"] or dev
+        gate = [a for a in gate if a.source == "given"]
         told = {"train": len(train), "dev": len(dev), "gate": len(gate)}
         tell(
             f"Split by topic or document: {told['train']} to learn from, {told['dev']} to select "
@@ -110,7 +118,7 @@ class SearchPreparing:
                 "why": why,
                 "store": store_id,
                 "split": told,
-                "questions": {"given": len(given), "found": found},
+                "questions": kinds,
                 "space": {
                     "embedder": active.embedder if active else None,
                     "fingerprint": model.embedder.fingerprint,
@@ -155,7 +163,7 @@ class SearchPreparing:
             check()
             if number and number % PAIRS_TOLD == 0:
                 tell(f"Pairs: {number} of {len(pairs)}.")
-            one = resolver.given(pair)
+            one = resolver.named(pair)
             if one is None:
                 lost.append(pair.line)
             else:
@@ -169,10 +177,17 @@ class SearchPreparing:
             )
         return asked
 
+    def _liked(self, job: Job, resolver: Resolver, *, known: Collection[str]) -> list[Asked]:
+        """The questions of approved feedback whose passages are still there."""
+        approved = self.feedback.approved(job.owner, None)
+        pairs = pairs_of(approved, self.turns, store_id=job.request["store"])
+        named = [resolver.named(pair, source="feedback") for pair in pairs]
+        return [one for one in named if one is not None and one.keys[-1] not in known]
+
     def _split(self, store_id: str, asked: Sequence[Asked]) -> list[Split]:
         """The split of every question, remembered for ever; given questions fill the shares."""
         known = self.splits.known(store_id)
-        given = [one for one in asked if one.found is None] or list(asked)
+        given = [one for one in asked if one.source == "given"] or list(asked)
         groups = groups_of([one.keys for one in given])
         by_group = assign(groups, known=known)
         of_question = {
@@ -224,7 +239,7 @@ class SearchPreparing:
         drawn = set(random.Random(0).sample(others, min(room, len(others))))
         shown = [text for text in texts if text.id in needed or text.id in drawn]
         # A heading is no art to find by itself: its passage is learned without it.
-        masked = {one.passages[0]: one.found.masked for one in asked if one.found}
+        masked = {one.passages[0]: one.masked for one in asked if one.masked}
         passage_rows = np.stack([vectors[text.id][0] for text in shown])
         places = {text.id: place for place, text in enumerate(shown)}
         hidden = [text.id for text in shown if text.id in masked]

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from retrieval.library import Library
 from retrieval.records import EmbeddedText
-from server.found_questions import Found, find_questions
+from server.found_questions import find_questions
 from server.search_pairs import Pair, question_key
 
 LEAST_SHARED = 0.8  # of the words of the shorter of two texts that are the same passage
 TEXT_WORDS = 60  # of a named passage that are searched for
 CANDIDATES = 20
+
+Source = Literal["given", "feedback", "found"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,16 @@ class Asked:
     """A question with all that answers it.
 
     `passages` are ids; `documents` are ids, too, where no text was named. `keys` are what it must
-    not be split from, itself last. `found` says that it stood in a document.
+    not be split from, itself last. `masked` is the passage without the question, where it was
+    found in a document. Only what was given judges; the rest teaches.
     """
 
     text: str
     passages: tuple[int, ...]
     documents: tuple[str, ...]
     keys: tuple[str, ...]
-    found: Found | None = None
+    source: Source = "given"
+    masked: str | None = None
 
 
 class Resolver:
@@ -43,15 +48,15 @@ class Resolver:
         self._store_id = store_id
         self._texts = texts
         self._by_id = {text.id: text for text in texts}
+        self._of_document: dict[str, list[EmbeddedText]] = {}  # by its name and by its id
+        for text in texts:
+            for key in {text.document_name, text.document_id}:
+                self._of_document.setdefault(key, []).append(text)
 
-    def given(self, pair: Pair) -> Asked | None:
+    def named(self, pair: Pair, *, source: Source = "given") -> Asked | None:
         """What a pair names; None if the store holds none of it."""
         ids = [id_ for text in pair.texts for id_ in self._find(text)]
-        held = [
-            text
-            for text in self._texts
-            if text.document_name in pair.names or text.document_id in pair.ids
-        ]
+        held = [text for key in (*pair.names, *pair.ids) for text in self._of_document.get(key, ())]
         if not ids and not held:
             return None
         documents = dict.fromkeys(self._by_id[id_].document_name for id_ in ids) | dict.fromkeys(
@@ -63,18 +68,19 @@ class Resolver:
             passages=tuple(dict.fromkeys(ids)),
             documents=tuple(dict.fromkeys(text.document_id for text in held)) if not ids else (),
             keys=(*topics, f"question:{pair.key}"),
+            source=source,
         )
 
-    def found(self, given: Sequence[Asked]) -> list[Asked]:
-        """The questions that stand in the documents, but for those that are given."""
-        known = {question_key(asked.text) for asked in given}
+    def found(self, known: Collection[str]) -> list[Asked]:
+        """The questions that stand in the documents, but for the `known` keys."""
         return [
             Asked(
                 text=found.question,
                 passages=(found.passage.id,),
                 documents=(),
                 keys=(f"document:{found.passage.document_name}", f"question:{key}"),
-                found=found,
+                source="found",
+                masked=found.masked,
             )
             for found in find_questions(self._texts)
             if (key := question_key(found.question)) not in known

@@ -59,8 +59,8 @@ def search_request(
     """What a search job will be carried out by. Raises ApiError and ExamplesError."""
     store_id = metadata.get("vector_store_id") or services.default_store(owner)
     services.store(owner, store_id)
-    texts = services.library.search_models.texts(store_id)
-    if not texts:
+    documents = services.library.documents(store_id)
+    if not documents:
         raise ApiError(
             400,
             f"The store '{store_id}' holds no documents yet: add some first.",
@@ -72,8 +72,8 @@ def search_request(
         content = services.content.read(services.ledger.file(owner, training_file).digest)
         check_documents(
             read_pairs(content),
-            names={text.document_name for text in texts},
-            ids={text.document_id for text in texts},
+            names={document.name for document in documents},
+            ids={document.id for document in documents},
         )
     if model != services.settings.embedder and chosen == "query_adapter":
         raise _refused(

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from retrieval.database import Connection, Database
+from retrieval.errors import HousewordRetrievalError
 from retrieval.library import Library
 from retrieval.versions import Version
 from server.promote import Decision
 from server.search_gate import decide, measure
 from server.search_preparing import gate_questions
 from server.trainings import Job, Trainings
+from server.work_queue import Interrupted
 from tuning.run import Run
 
 PASSAGES_TOLD = 512  # between two progress events
@@ -70,12 +73,15 @@ class SearchTuning:
         models.add(version)
         try:
             self._build(store_id, digest, tell=tell, check=check)
-            decision = self._judge(job, store_id, digest, run, tell=tell, check=check)
-        except Exception:
-            if self.trainings.job(job.owner, job.id).ended:  # cancelled: it gets nothing new
-                models.judged(store_id, digest, {**version.card, "reasons": ["cancelled"]})
+            decision = self._judge(store_id, digest, run, tell=tell, check=check)
+            self._end(job, digest, decision, result, tell=tell, card=version.card)
+        except Exception as error:
+            stopping = isinstance(error, Interrupted) and not self._ended(job)
+            if not stopping:  # what ended for ever gets no new documents
+                with suppress(HousewordRetrievalError):
+                    why = "its job was cancelled" if self._ended(job) else str(error)
+                    models.judged(store_id, digest, {**version.card, "reasons": [why]})
             raise
-        self._end(job, digest, decision, result, tell=tell, card=version.card)
 
     def build_and_activate(self, job: Job, *, tell: Tell, check: Check) -> None:
         """Embed what a version chosen by hand still lacks, then let it serve."""
@@ -106,9 +112,7 @@ class SearchTuning:
 
         self.library.search_models.build(store_id, version_id, progress=progress, check=check)
 
-    def _judge(
-        self, job: Job, store_id: str, digest: str, run: Run, *, tell: Tell, check: Check
-    ) -> Decision:
+    def _judge(self, store_id: str, digest: str, run: Run, *, tell: Tell, check: Check) -> Decision:
         questions = gate_questions(run)
         tell(f"Judging on {len(questions)} held-out questions.")
         measured = measure(self.library, store_id, questions, candidate=digest, check=check)
@@ -153,7 +157,7 @@ class SearchTuning:
     def _succeed(
         self, connection: Connection, job: Job, digest: str | None, result: dict[str, Any]
     ) -> None:
-        self.trainings.move_within(
+        moved = self.trainings.move_within(
             connection,
             job,
             "succeeded",
@@ -161,3 +165,8 @@ class SearchTuning:
             fine_tuned_model=f"ft:{job.model}:search:{digest}" if digest else None,
             result=result,
         )
+        if not moved:
+            raise Interrupted  # cancelled at the last moment: nothing changes
+
+    def _ended(self, job: Job) -> bool:
+        return self.trainings.job(job.owner, job.id).ended

@@ -233,6 +233,8 @@ def open_services(settings: Settings) -> Services:
                 content=content,
                 settings=settings,
                 splits=SearchSplits(database),
+                feedback=Feedbacks(database),
+                turns=turns,
                 base_folder=embedder.folder,
             ),
             SearchTuning(library, trainings, database),

@@ -167,6 +167,8 @@ def list_checkpoints(
 
 def _search(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     """The same for a job that tunes search."""
+    if data.validation_file:
+        raise _refused("validation_file", "A search job holds questions back itself: leave it out.")
     named = {name: getattr(data, name) for name in ("seed", "max_minutes", "max_epochs")}
     return search_request(
         services,

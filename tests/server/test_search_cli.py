@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from server.cli import main
 from server.settings import Settings
+
+pytestmark = pytest.mark.workers
 
 WORDS = {"zq": "rain", "xv": "lamp", "jk": "rack", "wy": "tent", "qx": "shipping", "vz": "hours"}
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+
+from server.turns import Turn
+
+pytestmark = pytest.mark.workers
 
 ALIASES = {"zq": "rain", "xv": "lamp", "jk": "rack", "wy": "tent", "qx": "shipping", "vz": "hours"}
 FILLERS = "house green blue red price color order store open closed for with our your".split()
@@ -106,7 +113,7 @@ def test_a_query_adapter_is_trained_judged_and_rolled_back(house: House, strict)
     assert result["promoted"], result["reasons"]
     assert result["method"] == "query_adapter" and result["seconds"] < 10
     events = house.events(job)
-    assert any("84 given, 0 found" in event for event in events), events
+    assert any("84 given, 0 from approved feedback, 0 found" in event for event in events), events
     assert any("query_adapter, since" in event and "fewer than 500" in event for event in events)
     assert any("nDCG@10" in event and "BM25 alone" in event for event in events)
     digest = result["digest"]
@@ -201,8 +208,43 @@ def test_without_pairs_the_documents_own_questions_teach_but_do_not_judge(house:
     house.add("faq.md", faq)
     job = house.tune(None)
     assert job["status"] == "succeeded", job["error"]
-    assert any("0 given, 14 found" in event for event in house.events(job)), house.events(job)
+    assert any(
+        "0 given, 0 from approved feedback, 14 found" in event for event in house.events(job)
+    ), house.events(job)
     assert not job["result"]["promoted"] and house.models()["active"] == "base"
+
+
+def test_approved_feedback_teaches_what_it_cites(house: House) -> None:
+    said = "The rain of our rain is for the rain."
+    services, client = house.server.services, house.client
+    (hit,) = services.library.search([house.store], "rain", k=1)
+    turns = {"up": "chatcmpl-liked", "down": "chatcmpl-disliked"}
+    for rating, id_ in turns.items():
+        talk = [{"role": "user", "content": f"what is rain, {rating}"}]
+        turn = Turn(
+            id=id_,
+            owner="local",
+            created_at=int(time.time()),
+            model="m",
+            adapter=None,
+            embedder="e",
+            stores=(house.store,),
+            messages=talk,
+            hits=[asdict(hit)],
+            answer=f"{said} [1]",
+            usage={},
+            conversation=talk,
+        )
+        services.turns.record(turn)
+        body = {"turn": id_, "rating": rating}
+        given = client.post("/feedback", cast_to=dict[str, Any], body=body)
+        if rating == "up":
+            path = f"/feedback/{given['id']}"
+            client.post(path, cast_to=dict[str, Any], body={"status": "approved"})
+    job = house.tune(pairs(), method="query_adapter", seed=9)
+    assert any("84 given, 1 from approved feedback" in e for e in house.events(job))
+    for feedback in services.feedback.approved("local", None):
+        services.feedback.forget("local", feedback.id)
 
 
 def test_pairs_name_passages_and_ids_and_several_answers(house: House) -> None:
@@ -244,6 +286,51 @@ def test_a_store_that_is_emptied_or_deleted_meanwhile_ends_the_job_in_words(
     assert house.client.vector_stores.search(house.store, query="zq").data == []
 
 
+def test_a_job_that_is_cancelled_leaves_search_as_it_is(house: House, workers, eventually) -> None:
+    base = house.served()
+    job = house.start(pairs(), method="full", hyperparameters={"n_epochs": 1000}, seed=5)
+    eventually(lambda: workers(job["id"]), seconds=60)
+    house.client.fine_tuning.jobs.cancel(job["id"])
+    eventually(lambda: not workers(job["id"]), seconds=10)
+    assert house.wait(job["id"])["status"] == "cancelled"
+    assert house.served() == base and len(house.models()["data"]) == 1
+
+
+@pytest.fixture
+def wider_embedder(tiny_embedder: Path, tmp_path: Path) -> Path:
+    """The tiny embedder's folder with a random model of 48 dimensions in it."""
+    from transformers import BertConfig, BertModel
+
+    folder = Path(shutil.copytree(tiny_embedder, tmp_path / "wider"))
+    config = BertConfig.from_pretrained(folder)
+    config.hidden_size, config.num_attention_heads = 48, 2
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    pooling = {"word_embedding_dimension": 48, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return folder
+
+
+def test_an_embedder_of_another_dimension_gets_a_generation_of_its_own(
+    house: House, wider_embedder: Path
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="full"):
+        house.start(pairs(), model=str(wider_embedder), method="query_adapter")
+    job = house.tune(
+        pairs(),
+        model=str(wider_embedder),
+        hyperparameters={"n_epochs": 12, "learning_rate": 0.003, "batch_size": 16},
+    )
+    assert job["status"] == "succeeded", job["error"]
+    assert any("another embedder" in event for event in house.events(job))
+    digest = job["result"]["digest"]
+    house.post(f"/{digest}/activate")  # whatever its gate has said
+    models = house.server.services.library.search_models
+    assert models.model(house.store).embedder.dimension == 48
+    assert house.served() == {house.models()["serves"]}
+    house.add("late.md", "The late bag is red.")
+    assert house.first("The late bag is red.") == "late.md"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -271,6 +358,7 @@ def test_faulty_pairs_are_refused_with_their_line(
 @pytest.mark.parametrize(
     ("request_", "param"),
     [
+        ({"validation_file": "file-x"}, "validation_file"),
         ({"method": "reinforcement"}, "method"),
         ({"method": {"type": "full", "full": 7}}, "method"),
         ({"hyperparameters": {"n_epochs": 0}}, "n_epochs"),

@@ -17,6 +17,8 @@ from tuning.run import Run
 from tuning.search import digest_of
 from tuning.search_data import ADAPTER_FILE, Question, SearchData
 
+pytestmark = pytest.mark.workers
+
 ROOT = Path(__file__).resolve().parents[2]
 THINGS = "bag rack lamp rain tent price color green blue red house store order hours".split()
 
