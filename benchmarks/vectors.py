@@ -122,14 +122,15 @@ def measure_dense(folder: Path, count: int, queries: int) -> dict[str, Any]:
     database = Database(folder / "houseword.db")
     database.migrate("retrieval", MIGRATIONS)
     rows = mixture.rows(count)
-    _fill(database, rows)
+    embedder = SeededPassages(Embedder())
+    _fill(database, rows, embedder.fingerprint)
     asked = mixture.rows(queries)
     _, right = faiss.knn(asked, rows, RECALL_AT, metric=faiss.METRIC_INNER_PRODUCT)
     del rows
     before = psutil.Process().memory_info().rss
     began = time.perf_counter()
-    generations = Generations(database, folder, fingerprint="f", dimension=DIMENSION)
-    generation = generations.get("store")
+    generations = Generations(database, folder)
+    generation = generations.get("store", embedder)
     built = time.perf_counter() - began
     # What was needed to build it is given back by the allocator only in part: saved and loaded
     # is what a restarted server holds.
@@ -157,12 +158,13 @@ def measure_dense(folder: Path, count: int, queries: int) -> dict[str, Any]:
     return figures
 
 
-def _fill(database: Database, rows: Rows) -> None:
+def _fill(database: Database, rows: Rows, fingerprint: str) -> None:
     """One passage without text for each row, in one store."""
 
     def fill(connection: Any) -> None:
         connection.execute(
-            "INSERT INTO stores VALUES ('store', 'benchmark', '', '{}', NULL, 0, 0, 'r')"
+            "INSERT INTO stores (id, owner, name, metadata, created_at, last_active_at, revision) "
+            "VALUES ('store', 'benchmark', '', '{}', 0, 0, 'r')"
         )
         connection.execute(
             "INSERT INTO documents VALUES ('store', 'd', '', '', 0, '', 0, '{}', NULL, 0, '')"
@@ -174,8 +176,8 @@ def _fill(database: Database, rows: Rows) -> None:
                 [(number + 1, number) for number in part],
             )
             connection.executemany(
-                "INSERT INTO vectors VALUES (?, 'f', 0, ?)",
-                [(number + 1, rows[number].tobytes()) for number in part],
+                "INSERT INTO vectors VALUES (?, ?, 0, ?)",
+                [(number + 1, fingerprint, rows[number].tobytes()) for number in part],
             )
 
     database.write(fill)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Literal
 
 from retrieval import passages, store
@@ -17,9 +18,9 @@ from retrieval.calibrate import Calibration, Case, fit
 from retrieval.database import Connection, Database, Row
 from retrieval.errors import NotFound
 from retrieval.generations import Generations
+from retrieval.models import SearchModel
 from retrieval.probes import find_cases
-from retrieval.search import EmbedsTexts
-from retrieval.vectors import Rows
+from retrieval.search_models import SearchModels
 
 MOST_QUESTIONS = 300
 POOL = 100  # passages that each side offers
@@ -42,20 +43,23 @@ class Fitted:
 class Calibrations:
     """The calibrations of all stores; safe to use from any thread."""
 
-    def __init__(self, database: Database, generations: Generations, embedder: EmbedsTexts) -> None:
+    def __init__(self, database: Database, generations: Generations, models: SearchModels) -> None:
         self._database = database
         self._generations = generations
-        self._embedder = embedder
+        self._models = models
 
     def of(self, store_id: str) -> Calibration:
         """Return what a store's search is set to; the default where nothing was fitted yet."""
-        with self._database.read() as connection:
-            fitted = find(connection, store_id, self._embedder.fingerprint)
-        return fitted.calibration if fitted else Calibration()
+        return self._of(store_id, self._models.model(store_id))
+
+    def weight(self, store_ids: Sequence[str], model: SearchModel) -> float:
+        """Return how much words count where this model searches these stores together."""
+        return fmean(self._of(store_id, model).lexical_weight for store_id in store_ids)
 
     def index(self, store_id: str) -> tuple[IndexKind, float | None]:
         """Return what kind of index a store has, and an approximate one's measured recall@10."""
-        generation = self._generations.loaded(store_id)
+        embedder = self._models.model(store_id).embedder
+        generation = self._generations.loaded(store_id, embedder)
         if generation is None:
             return "not loaded", None
         return "exact" if generation.recall is None else "approximate", generation.recall
@@ -69,9 +73,10 @@ class Calibrations:
             ids = [row["id"] for row in connection.execute("SELECT id FROM stores ORDER BY id")]
         for store_id in ids:
             try:
-                self._generations.grow(store_id)
+                model = self._models.model(store_id)
+                self._generations.grow(store_id, model.embedder)
                 with self._database.read() as connection:
-                    stale = is_stale(connection, store_id, self._embedder.fingerprint)
+                    stale = is_stale(connection, store_id, model.name)
                 if stale:
                     self.fit(store_id, stopped=stopped)
             except NotFound:
@@ -90,37 +95,42 @@ class Calibrations:
         made of the documents. Raises `NotFound`, and `Cancelled` if `stopped()`; nothing is
         changed then.
         """
-        embedder = self._embedder
+        model = self._models.model(store_id)
         with self._database.read() as connection:
             store.revision(connection, store_id)
             count = passages.count_in_store(connection, store_id)
-            before = find(connection, store_id, embedder.fingerprint)
+            before = find(connection, store_id, model.name)
         if questions is None:
             questions = before.questions if before else ()
         questions = tuple(questions)[:MOST_QUESTIONS]
-        calibration = fit(self._cases(store_id, questions), method="questions")
+        calibration = fit(self._cases(store_id, model, questions), method="questions")
         if calibration.method == "default":
             probes = find_cases(
                 self._database,
                 store_id,
-                embedder.fingerprint,
-                embed=embedder.embed,
-                embed_queries=self._embed_queries,
+                model.embedder.fingerprint,
+                embed=model.embedder.embed,
+                embed_queries=model.embed_queries,
                 stopped=stopped,
             )
             calibration = fit(probes, method="probes")
         fitted = Fitted(calibration, count, questions)
-        self._database.write(
-            lambda connection: _keep(connection, store_id, embedder.fingerprint, fitted)
-        )
+        self._database.write(lambda connection: _keep(connection, store_id, model.name, fitted))
         return calibration
 
-    def _cases(self, store_id: str, questions: Sequence[Question]) -> list[Case]:
+    def _of(self, store_id: str, model: SearchModel) -> Calibration:
+        with self._database.read() as connection:
+            fitted = find(connection, store_id, model.name)
+        return fitted.calibration if fitted else Calibration()
+
+    def _cases(
+        self, store_id: str, model: SearchModel, questions: Sequence[Question]
+    ) -> list[Case]:
         """What a search finds for each question whose document is in the store."""
-        index = self._generations.get(store_id)
+        index = self._generations.get(store_id, model.embedder)
         cases = []
         for query, document_id in questions:
-            vector = self._embed_queries([query])[0]
+            vector = model.embed_query(query)
             near = dict(index.search(vector, POOL))
             with self._database.read() as connection:
                 words = dict(passages.search_words(connection, [store_id], query, POOL))
@@ -137,9 +147,6 @@ class Calibrations:
                 ids = frozenset(passage.id for passage in own)
                 cases.append(Case(query, near, words, ids, texts))
         return cases
-
-    def _embed_queries(self, texts: Sequence[str]) -> Rows:
-        return self._embedder.embed(texts, queries=True)
 
 
 def find(connection: Connection, store_id: str, generation: str) -> Fitted | None:

@@ -11,9 +11,9 @@ import pytest
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.filter import Filter
-from retrieval.generations import Generations
 from retrieval.library import Library
 from retrieval.parse import Parser
+from retrieval.vectors import Generation
 
 LARGE = 40  # vectors
 WORDS = "returns refund warranty shipping days bag rack lamp price store".split()
@@ -58,19 +58,19 @@ def brute_force(library: Library, embedder: Embedder, query: str) -> dict[str, f
     return dict(zip(texts, scores.tolist(), strict=True))
 
 
-def generations(library: Library) -> Generations:
-    return library._generations
+def index_of(library: Library) -> Generation:
+    return library._generations.get("vs", library.search_models.model("vs").embedder)
 
 
 def test_a_store_that_grows_gets_an_approximate_index(open_library) -> None:
     library = open_library()
     library.create_store("vs", owner="local")
     add(library, range(LARGE - 1))
-    assert generations(library).get("vs").probes is None
+    assert index_of(library).probes is None
     add(library, range(LARGE - 1, LARGE + 5))
-    assert generations(library).get("vs").probes is None
+    assert index_of(library).probes is None
     library.calibrations.tend()
-    made = generations(library).get("vs")
+    made = index_of(library)
     assert made.probes is not None and len(made) == LARGE + 5
     assert made.recall is not None and made.recall >= 0.98
 
@@ -80,7 +80,7 @@ def test_a_large_store_finds_what_brute_force_finds(open_library, embedder, kind
     library = open_library()
     library.create_store("vs", owner="local")
     add(library, range(2 * LARGE))
-    assert generations(library).get("vs").probes is not None
+    assert index_of(library).probes is not None
     only = Filter.parse({"type": "eq", "key": "kind", "value": kind}) if kind else None
     for query in ("refund bag 7", "warranty of a lamp"):
         right = brute_force(library, embedder, query)
@@ -97,12 +97,12 @@ def test_a_large_store_follows_additions_and_deletions(open_library, embedder) -
     library = open_library()
     library.create_store("vs", owner="local")
     add(library, range(LARGE))
-    assert generations(library).get("vs").probes is not None
+    assert index_of(library).probes is not None
     add(library, range(LARGE, LARGE + 1))
     assert f"d{LARGE}" in dict(dense(library, library.document_text("vs", f"d{LARGE}"), k=1))
     for number in range(0, LARGE, 2):
         library.remove("vs", f"d{number}")
-    assert len(generations(library).get("vs")) == LARGE / 2 + 1
+    assert len(index_of(library)) == LARGE / 2 + 1
     found = dense(library, "refund", k=50)
     assert len(found) == LARGE / 2 + 1
     right = brute_force(library, embedder, "refund")
@@ -114,8 +114,8 @@ def test_a_large_index_is_loaded_as_it_was_saved(open_library) -> None:
     library.create_store("vs", owner="local")
     add(library, range(LARGE))
     before = dense(library, "refund", k=20)
-    generations(library).save()
+    library._generations.save()
     again = open_library()
-    made = generations(again).get("vs")
-    assert made.probes == generations(library).get("vs").probes
+    made = index_of(again)
+    assert made.probes == index_of(library).probes
     assert dense(again, "refund", k=20) == before
