@@ -162,7 +162,8 @@ def _fill(database: Database, rows: Rows) -> None:
 
     def fill(connection: Any) -> None:
         connection.execute(
-            "INSERT INTO stores VALUES ('store', 'benchmark', '', '{}', NULL, 0, 0, 'r')"
+            "INSERT INTO stores (id, owner, name, metadata, created_at, last_active_at, revision) "
+            "VALUES ('store', 'benchmark', '', '{}', 0, 0, 'r')"
         )
         connection.execute(
             "INSERT INTO documents VALUES ('store', 'd', '', '', 0, '', 0, '{}', NULL, 0, '')"
