@@ -198,7 +198,7 @@ def find_local_embedder(name: str) -> Path:
     """
     try:
         folder = _find_folder(name, local=True)
-    except EmbedderError:
+    except (ValueError, OSError):  # EmbedderError among them; a name may be no path at all
         raise EmbedderError(
             f"the embedder {name!r} is not on this machine: download it, or name its folder"
         ) from None

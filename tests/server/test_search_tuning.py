@@ -375,6 +375,9 @@ def test_what_cannot_be_done_is_refused_by_name(house: House, request_, param: s
 def test_unknown_things_are_404_and_an_empty_store_is_told(house: House) -> None:
     for request_ in (
         {"model": "no-such-embedder"},
+        {"model": "no\0path"},
+        {"model": "long" * 2000},
+        {"model": "/"},
         {"metadata": {"vector_store_id": "vs_unknown"}},
         {"training_file": "file-unknown"},
     ):
