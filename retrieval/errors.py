@@ -13,6 +13,7 @@ written for the person who has to act: it says what is wrong and names the fix.
     ├── Cancelled                         the caller asked to stop
     ├── NotFound (KeyError)               no such store or document
     ├── Conflict (ValueError)             an id that is already taken
+    ├── NotBuilt (RuntimeError)           a search model that lacks vectors of its store
     ├── StorageFull (OSError)             the disk has no room left
     └── OutdatedSQLite (RuntimeError)     a SQLite that can corrupt the database
 """
@@ -60,6 +61,10 @@ class NotFound(HousewordRetrievalError, KeyError):
 
 class Conflict(HousewordRetrievalError, ValueError):
     """An object with this id exists already."""
+
+
+class NotBuilt(HousewordRetrievalError, RuntimeError):
+    """Passages of the store are not embedded by this search model yet."""
 
 
 class StorageFull(HousewordRetrievalError, OSError):

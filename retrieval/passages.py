@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.database import Connection, Row
 from retrieval.filter import Filter
-from retrieval.records import Passage
+from retrieval.records import EmbeddedText, Passage
 
 _PASSAGE = (
     'p.id, p.document_id, p.store_id, p.position, p.start, p."end", p.text, p.page, p.heading, '
@@ -131,6 +131,27 @@ def find_unembedded(
         (store_id, fingerprint),
     )
     return [(row["id"], embedded_text(row["context"], row["text"])) for row in rows]
+
+
+def find_embedded_texts(connection: Connection, store_id: str) -> list[EmbeddedText]:
+    """Return all passages of a store as they are embedded, in the order of their documents."""
+    rows = connection.execute(
+        "SELECT p.id, p.document_id, d.name, p.heading, p.context, p.text FROM documents d "
+        "JOIN passages p ON p.store_id = d.store_id AND p.document_id = d.id "
+        "WHERE d.store_id = ? ORDER BY d.rowid, p.position",
+        (store_id,),
+    )
+    return [
+        EmbeddedText(
+            id=row["id"],
+            document_id=row["document_id"],
+            document_name=row["name"],
+            heading=row["heading"],
+            context=row["context"],
+            body=row["text"],
+        )
+        for row in rows
+    ]
 
 
 def embedded_text(context: str, text: str) -> str:

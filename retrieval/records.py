@@ -77,6 +77,23 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedText:
+    """A passage as it is embedded: `context` is its title and heading, `body` its own words."""
+
+    id: int
+    document_id: str
+    document_name: str
+    heading: str | None
+    context: str
+    body: str
+
+    @property
+    def text(self) -> str:
+        """What is embedded for a passage: its title and heading, then itself."""
+        return f"{self.context}\n{self.body}" if self.context else self.body
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found for one query.
 

@@ -1,23 +1,20 @@
 """A query -> hits: dense and lexical candidates, filtered first, fused, then read.
 
-It knows stores, generations and the embedder, and changes nothing. Read `search` first; the
-fusion itself is in `fuse.py`.
+It knows stores, generations and what embeds the query, and changes nothing. Read `search` first;
+the fusion itself is in `fuse.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from retrieval import passages, store
 from retrieval.database import Database
 from retrieval.filter import Filter
 from retrieval.fuse import fuse
 from retrieval.generations import Generations
+from retrieval.models import SearchModel
 from retrieval.records import Hit
 
 # Chosen on two sets that disagree: dense alone is best on medquad-dev (0.2 and 0.3 cost next to
@@ -27,29 +24,11 @@ MAX_HITS = 50
 # How many candidates each side offers to the fusion.
 POOL = 100
 
-Rows = NDArray[np.float32]  # (n, dim) float32, unit rows
-
-
-class EmbedsTexts(Protocol):
-    """What the library needs of an embedder; `retrieval.embed.Embedder` is the real one."""
-
-    fingerprint: str
-    dimension: int
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
-    def embed(self, texts: Sequence[str], *, queries: bool = False) -> Rows: ...
-    def embed_windows(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[NDArray[np.int64], Rows]: ...
-
 
 def search(
     database: Database,
     generations: Generations,
-    embedder: EmbedsTexts,
+    model: SearchModel,
     store_ids: Sequence[str],
     query: str,
     *,
@@ -59,7 +38,10 @@ def search(
     lexical: bool,
     dense: bool,
 ) -> list[Hit]:
-    """Return the k best passages, best first; `Library.search` tells what is promised."""
+    """Return the k best passages of stores that this model searches, best first.
+
+    `Library.search` tells what is promised.
+    """
     if not 1 <= k <= MAX_HITS:
         raise ValueError(f"k must be within 1..{MAX_HITS}, got {k}")
     allowed: list[int] | None = None
@@ -75,8 +57,8 @@ def search(
             words = dict(passages.search_words(connection, store_ids, query, POOL, filter=filter))
     near: dict[int, float] = {}
     if dense:
-        vector = embedder.embed([query], queries=True)[0]
-        indexes = [generations.get(store_id) for store_id in store_ids]
+        vector = model.embed_query(query)
+        indexes = [generations.get(store_id, model.embedder) for store_id in store_ids]
         for index in indexes:
             near.update(index.search(vector, POOL, ids=allowed))
         near = dict(sorted(near.items(), key=lambda item: (-item[1], item[0]))[:POOL])
@@ -94,7 +76,7 @@ def search(
             score=score,
             dense=near.get(passage_id, 0.0),
             lexical=words.get(passage_id, 0.0),
-            generation=embedder.fingerprint,
+            generation=model.name,
         )
         for passage_id, score in ranking
         if passage_id in found  # it may have been removed since it was ranked

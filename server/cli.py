@@ -18,6 +18,7 @@ import click
 from server.cli_data import data
 from server.cli_evaluate import evaluate
 from server.cli_feedback import feedback
+from server.cli_search import search_models, tune_search
 from server.cli_training import jobs, tune, voices
 from server.cli_voices import compare, judge_version, retrain, rollback
 from server.command import Context, as_json, err, fail, keep_quiet, out, store_option, told
@@ -208,5 +209,6 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
 
 for command in (retrain, judge_version, rollback, compare):
     voices.add_command(command)
-for command in (tune, voices, feedback, jobs, evaluate, data):
+tune.add_command(tune_search)
+for command in (tune, voices, search_models, feedback, jobs, evaluate, data):
     main.add_command(command)

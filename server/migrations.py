@@ -282,6 +282,19 @@ def m007_create_evaluations(connection: Connection) -> None:
     connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
 
 
+def m008_create_search_splits(connection: Connection) -> None:
+    """Which split each topic or document of a store's questions belongs to, for ever."""
+    connection.execute(
+        """
+        CREATE TABLE search_splits (
+            store_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            split TEXT NOT NULL CHECK (split IN ('train', 'dev', 'gate')),
+            PRIMARY KEY (store_id, name)
+        ) WITHOUT ROWID"""
+    )
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
@@ -290,4 +303,5 @@ MIGRATIONS = [
     m005_create_splits,
     m006_create_feedback,
     m007_create_evaluations,
+    m008_create_search_splits,
 ]

@@ -17,7 +17,7 @@ from litestar import Response, Router, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from server.answer import Part, Prepared, prepare, sources, write
+from server.answer import Part, Prepared, prepare, searched_by, sources, write
 from server.auth import Owner
 from server.errors import error_body, translate
 from server.ids import new_id
@@ -126,7 +126,7 @@ def _identity(services: Services, prepared: Prepared) -> dict[str, Any]:
     return {
         "adapter": prepared.adapter,
         "base": services.engine.generator.fingerprint,
-        "embedder": services.embedder.fingerprint,
+        "embedder": searched_by(services, prepared),
         "prompt": services.engine.prompt_digest,
     }
 

@@ -1,4 +1,6 @@
-"""/v1/fine_tuning/jobs: teach a voice; jobs with their events and checkpoints.
+"""/v1/fine_tuning/jobs: teach a voice or tune search; jobs with their events and checkpoints.
+
+A job whose `model` is an embedder tunes the search of its store (`search_request.py`); else:
 
 `method` says how (`methods.py`), `adapter` whether a LoRA adapter or all weights are trained.
 `suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
@@ -23,6 +25,7 @@ from server.errors import ApiError
 from server.ids import new_id
 from server.methods import METHODS, Method, full_warning, method_object, read_method
 from server.records import Window
+from server.search_request import is_search, named_embedder, search_request
 from server.services import AppServices, Services
 from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
@@ -52,10 +55,10 @@ class JobCreate(Struct, kw_only=True):
     """What to train, on what, and under which name."""
 
     model: str
-    training_file: str
+    training_file: str | None = None  # needed for a voice
     suffix: str | None = None
     hyperparameters: dict[str, Any] | None = None
-    method: dict[str, Any] | None = None
+    method: dict[str, Any] | str | None = None
     adapter: AdapterKind | None = None
     metadata: dict[str, str] | None = None
     seed: int | None = None
@@ -75,16 +78,17 @@ def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -
 
 def start_job(services: Services, owner: str, data: JobCreate, **more: Any) -> Job:
     """Check a request and queue it; `more` is kept in the job's request beside it."""
-    request = {**_request(services, owner, data), **more}
+    search = is_search(services, data.model)
+    request = {**(_search if search else _request)(services, owner, data), **more}
     now = int(time.time())
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     job = Job(
         id=new_id("ftjob"),
         owner=owner,
-        kind=METHODS[request["method"]].kind,
+        kind="search" if search else METHODS[request["method"]].kind,
         status="validating_files",
-        model=services.engine.generator.name,
-        suffix=request["suffix"],
+        model=named_embedder(data.model) if search else services.engine.generator.name,
+        suffix=f"search:{request['store']}" if search else request["suffix"],
         request=request,
         request_digest=digest,
         created_at=now,
@@ -161,14 +165,29 @@ def list_checkpoints(
     }
 
 
+def _search(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
+    """The same for a job that tunes search."""
+    if data.validation_file:
+        raise _refused("validation_file", "A search job holds questions back itself: leave it out.")
+    named = {name: getattr(data, name) for name in ("seed", "max_minutes", "max_epochs")}
+    return search_request(
+        services,
+        owner,
+        model=data.model,
+        training_file=data.training_file,
+        metadata=data.metadata or {},
+        method=data.method,
+        hyperparameters={**(data.hyperparameters or {}), **named},
+    )
+
+
 def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     """The request, checked and complete: what the job will be carried out by."""
-    if data.model == services.settings.embedder:
-        raise _refused("model", "Tuning search is not built yet: name the generator.")
     if data.model not in (services.engine.generator.name, services.settings.generator):
         raise ApiError(
             404,
-            f"No generator '{data.model}'; this server runs '{services.engine.generator.name}'.",
+            f"No model '{data.model}' on this machine; this server runs the generator "
+            f"'{services.engine.generator.name}' and the embedder '{services.settings.embedder}'.",
             param="model",
             code="model_not_found",
         )
@@ -186,6 +205,8 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
     method, asked = read_method(data.method)
+    if not data.training_file:
+        raise _refused("training_file", "A voice is taught by a training_file: name one.")
     files = [data.training_file, *([data.validation_file] if data.validation_file else [])]
     for file_id in files:
         _check_examples(services, method.read(_content(services, owner, file_id)))
@@ -262,7 +283,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "status": job.status,
         "model": job.model,
         "suffix": job.suffix,
-        "training_file": job.request["training_file"],
+        "training_file": job.request["training_file"] or "",
         "validation_file": job.request.get("validation_file"),
         "fine_tuned_model": job.fine_tuned_model,
         "trained_tokens": job.trained_tokens,
@@ -278,6 +299,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "integrations": [],
         "result": job.result,
         "lineage": job.request.get("lineage"),
+        "kind": job.kind,
     }
 
 

@@ -246,7 +246,7 @@ def test_searching_while_adding_and_removing_never_fails(library: Library) -> No
         thread.join()
     assert failures == []
     assert len(library.documents("vs")) == 20
-    assert len(library._generations.get("vs")) == library.store("vs").passages
+    assert len(library._generations.get("vs", library._embedder)) == library.store("vs").passages
 
 
 def test_any_sequence_of_changes_equals_a_dictionary(
@@ -295,7 +295,8 @@ def test_any_sequence_of_changes_equals_a_dictionary(
             documents = {document.id for document in self.library.documents("vs")}
             assert documents == set(self.expected)
             assert set(names(self.library, k=50)) == set(self.expected)
-            assert len(self.library._generations.get("vs")) == len(self.expected)
+            held = self.library._generations.get("vs", embedder)
+            assert len(held) == len(self.expected)
 
         def teardown(self) -> None:
             self.database.close()
