@@ -13,6 +13,7 @@ from typing import Any
 from retrieval.embed import find_local_embedder
 from retrieval.errors import EmbedderError
 from server.errors import ApiError
+from server.hyperparameters import refused, within_limits
 from server.search_pairs import check_documents, read_pairs
 from server.services import Services
 
@@ -29,7 +30,6 @@ _LIMITS: dict[str, tuple[str, float, float]] = {
     "rank": ("rank", 1, 1024),
     "seed": ("seed", 0, 2**31),
 }
-_WHOLE = ("max_epochs", "batch", "hard_negatives", "rank", "seed")
 _DEFAULTS = {"full": {"max_minutes": 10.0, "max_epochs": 10}}
 
 
@@ -76,7 +76,7 @@ def search_request(
             ids={document.id for document in documents},
         )
     if model != services.settings.embedder and chosen == "query_adapter":
-        raise _refused(
+        raise refused(
             "method", "Another embedder needs all passages embedded anew: use the method 'full'."
         )
     known = {key: value for key, value in hyperparameters.items() if value is not None}
@@ -101,31 +101,19 @@ def _method(value: Mapping[str, Any] | str | None) -> tuple[str, dict[str, Any]]
     name = given.get("type", "auto")
     if name not in METHODS:
         known = ", ".join(METHODS)
-        raise _refused("method", f"The method {name!r} does not tune search; known are {known}.")
+        raise refused("method", f"The method {name!r} does not tune search; known are {known}.")
     settings = given.get(name) or {}
     asked = settings.get("hyperparameters") or {} if isinstance(settings, dict) else None
     if not isinstance(asked, dict):
-        raise _refused("method", f'method.{name} must hold an object "hyperparameters".')
+        raise refused("method", f'method.{name} must hold an object "hyperparameters".')
     return name, asked
 
 
 def _hyperparameters(asked: Mapping[str, Any], method: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {} if method == "query_adapter" else dict(_DEFAULTS["full"])
-    for name, value in asked.items():
-        if value == "auto" or name == "learning_rate_multiplier":
-            continue
-        if name not in _LIMITS:
-            known = ", ".join(_LIMITS)
-            raise _refused(name, f"The hyperparameter {name!r} is not known; known are {known}.")
-        target, lowest, highest = _LIMITS[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not lowest <= value <= highest:
-            raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
-        if target in _WHOLE and value != int(value):
-            raise _refused(name, f"{name} must be a whole number.")
-        chosen[target] = int(value) if target in _WHOLE else float(value)
-    return chosen
-
-
-def _refused(param: str, message: str) -> ApiError:
-    return ApiError(400, message, param=param, code="invalid_value")
+    given = {
+        name: value
+        for name, value in asked.items()
+        if value != "auto" and name != "learning_rate_multiplier"
+    }
+    defaults = {} if method == "query_adapter" else _DEFAULTS["full"]
+    return {**defaults, **within_limits(given, _LIMITS)}

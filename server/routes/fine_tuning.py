@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from server.auth import Owner
 from server.errors import ApiError
+from server.hyperparameters import refused, within_limits
 from server.ids import new_id
 from server.methods import METHODS, Method, full_warning, method_object, read_method
 from server.records import Window
@@ -48,7 +49,6 @@ _HYPERPARAMETERS: dict[str, tuple[str, float, float]] = {
     "seed": ("seed", 0, 2**31),
     "gate_minutes": ("gate_minutes", 0, 10_000),  # longest writing for the gate; 0: not judged
 }
-_WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "batch_pairs", "patience", "seed")
 
 
 class JobCreate(Struct, kw_only=True):
@@ -168,7 +168,7 @@ def list_checkpoints(
 def _search(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     """The same for a job that tunes search."""
     if data.validation_file:
-        raise _refused("validation_file", "A search job holds questions back itself: leave it out.")
+        raise refused("validation_file", "A search job holds questions back itself: leave it out.")
     named = {name: getattr(data, name) for name in ("seed", "max_minutes", "max_epochs")}
     return search_request(
         services,
@@ -192,21 +192,21 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
             code="model_not_found",
         )
     if data.task is not None and data.task not in KINDS:
-        raise _refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
+        raise refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
     try:
         check_codes(data.drop or [])
     except ValueError as error:
-        raise _refused("drop", str(error)) from None
+        raise refused("drop", str(error)) from None
     name = data.suffix or "house"
     if not NAME.fullmatch(name):
-        raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
+        raise refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
     if name in services.reserved_names():
-        raise _refused("suffix", f"'{name}' is the name of a model already.")
+        raise refused("suffix", f"'{name}' is the name of a model already.")
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
     method, asked = read_method(data.method)
     if not data.training_file:
-        raise _refused("training_file", "A voice is taught by a training_file: name one.")
+        raise refused("training_file", "A voice is taught by a training_file: name one.")
     files = [data.training_file, *([data.validation_file] if data.validation_file else [])]
     for file_id in files:
         _check_examples(services, method.read(_content(services, owner, file_id)))
@@ -249,24 +249,15 @@ def _hyperparameters(data: JobCreate, method: Method, asked: dict[str, Any]) -> 
     for name in ("seed", "max_minutes", "max_epochs"):
         if getattr(data, name) is not None:
             asked[name] = getattr(data, name)
-    chosen: dict[str, Any] = {}
-    for name, value in asked.items():
-        if value == "auto" or (
-            name in ("batch_size", "learning_rate_multiplier") and value is None
-        ):
-            continue
-        if name not in limits:
-            known = ", ".join(limits)
-            raise _refused(name, f"The hyperparameter {name!r} is not known; known are {known}.")
-        target, lowest, highest = limits[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not lowest <= value <= highest:
-            raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
-        if target in _WHOLE and value != int(value):
-            raise _refused(name, f"{name} must be a whole number.")
-        chosen[target] = int(value) if target in _WHOLE else float(value)
+    given = {
+        name: value
+        for name, value in asked.items()
+        if value != "auto"
+        and not (name in ("batch_size", "learning_rate_multiplier") and value is None)
+    }
+    chosen = within_limits(given, limits)
     if data.adapter == "full" and (lora := chosen.keys() & {"rank", "alpha"}):
-        raise _refused(min(lora), "A full fine-tune has no rank and no alpha: leave them out.")
+        raise refused(min(lora), "A full fine-tune has no rank and no alpha: leave them out.")
     if data.adapter is not None:
         chosen["adapter"] = data.adapter
     return chosen
@@ -330,10 +321,6 @@ def _checkpoint_object(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _list(items: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
     return {"object": "list", "data": items, "has_more": has_more}
-
-
-def _refused(param: str, message: str) -> ApiError:
-    return ApiError(400, message, param=param, code="invalid_value")
 
 
 router = Router(
