@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from retrieval import passages, store
-from retrieval.calibrate import Calibration
 from retrieval.calibrations import Calibrations
 from retrieval.database import Connection, Database
 from retrieval.draft import Draft, Embedded, Kept, embed, find_duplicate, keep
@@ -264,8 +263,9 @@ class Library:
     def rebuild(self, store_id: str, *, progress: Progress | None = None) -> int:
         """Embed what lacks a vector of what serves, and build the generation anew.
 
-        Returns its number of rows. Needed after the base embedder was changed (`unembedded`
-        counts what is missing); the old one's vectors stay until their documents go.
+        Returns its number of rows. Needed after the base embedder was changed
+        (`search_models.unembedded` counts what is missing); the old one's vectors stay until
+        their documents go.
         """
 
         def tell(done: int, total: int) -> None:
@@ -275,14 +275,6 @@ class Library:
         serving = self.search_models.active(store_id)
         self._generations.drop(store_id, self.search_models.model(store_id).embedder)
         return self.search_models.build(store_id, serving.id if serving else BASE, progress=tell)
-
-    def unembedded(self, store_id: str) -> int:
-        """Count the passages that only words can find, for want of a vector: see `rebuild`."""
-        return self.search_models.unembedded(store_id)
-
-    def calibration(self, store_id: str) -> Calibration:
-        """Return what the store's search is set to; the default where nothing was fitted yet."""
-        return self.calibrations.of(store_id)
 
     # -- search
 

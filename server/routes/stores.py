@@ -173,7 +173,7 @@ def _object(services: Services, owner: str, store_id: str) -> StoreObject:
 
 
 def _retrieval(services: Services, store_id: str) -> Retrieval:
-    calibration = services.library.calibration(store_id)
+    calibration = services.library.calibrations.of(store_id)
     index, recall = services.library.calibrations.index(store_id)
     return Retrieval(**asdict(calibration), index=index, recall=recall)
 

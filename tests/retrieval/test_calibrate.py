@@ -146,14 +146,14 @@ def test_a_store_of_one_document_has_no_probes(
 def test_a_store_is_calibrated_on_itself_and_remembers_it(
     library: Library, database: Database, embedder: Embedder, parser: Parser, tmp_path: Path
 ) -> None:
-    assert library.calibration("vs") == Calibration()
+    assert library.calibrations.of("vs") == Calibration()
     fill(library)
     library.calibrations.tend()
-    made = library.calibration("vs")
+    made = library.calibrations.of("vs")
     assert made.method == "probes" and made.probes >= ENOUGH_CASES
     assert 0 <= made.lexical_weight <= 1 and made.threshold != DEFAULT_THRESHOLD
     again = Library(database, embedder, folder=tmp_path / "generations", parser=parser)
-    assert again.calibration("vs") == made
+    assert again.calibrations.of("vs") == made
 
 
 def test_a_search_uses_the_weight_of_its_store(library: Library, database: Database) -> None:
@@ -204,7 +204,7 @@ def test_a_calibration_can_be_stopped_and_leaves_nothing(library: Library) -> No
     fill(library)
     with pytest.raises(Cancelled):
         library.calibrations.tend(stopped=lambda: True)
-    assert library.calibration("vs") == Calibration()
+    assert library.calibrations.of("vs") == Calibration()
     library.delete_store("vs")
     library.calibrations.tend()
     with pytest.raises(NotFound):
