@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from retrieval.calibrate import DEFAULT_LEXICAL_WEIGHT
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.measure import hit, ndcg
-from retrieval.search import DEFAULT_LEXICAL_WEIGHT, MAX_HITS
+from retrieval.search import MAX_HITS
 from server.settings import Settings
 
 # Passages are cut as the server cuts them.

@@ -16,6 +16,7 @@ from retrieval.errors import (
     NotFound,
     OutdatedSQLite,
     ParseTimeout,
+    RerankerError,
     StorageFull,
     UnsupportedFile,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "OutdatedSQLite",
     "ParseTimeout",
     "Passage",
+    "RerankerError",
     "StorageFull",
     "Store",
     "Text",

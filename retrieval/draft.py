@@ -6,19 +6,16 @@ It knows the rows but writes in no transaction of its own and opens no index: th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
-
-import numpy as np
-from numpy.typing import NDArray
 
 from retrieval import passages, store
 from retrieval.database import Connection, Database
 from retrieval.errors import Conflict
+from retrieval.models import EmbedsTexts, Rows
 from retrieval.passages import embedded_text
 from retrieval.records import Added, Document, Passage, Text
-from retrieval.search import EmbedsTexts
 from retrieval.split import Span
 
 
@@ -65,16 +62,17 @@ class Draft:
         )
 
 
-Drafted = tuple[Draft, NDArray[np.float32]]  # a draft and its rows, one for each window
+Embedded = Mapping[str, Sequence[Rows]]  # fingerprint -> for each draft its windows' rows
+Came = Mapping[str, Sequence[tuple[int, Rows]]]  # fingerprint -> (passage id, its rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a transaction did: passage ids that went, and (id, rows) that came."""
+    """What a transaction did: passage ids that went, and rows that came."""
 
     added: Added
     removed_ids: Sequence[int] = ()
-    rows: Sequence[tuple[int, NDArray[np.float32]]] = ()
+    rows: Came = field(default_factory=dict)
 
 
 def embed(
@@ -84,7 +82,7 @@ def embed(
     drafts: Sequence[Draft],
     *,
     progress: Callable[[int, int], None],
-) -> list[Drafted]:
+) -> list[Rows]:
     """Find each draft's vectors: the store's own where it has embedded the same before."""
     digests = [draft.digest for draft in drafts]
     with database.read() as connection:
@@ -92,7 +90,7 @@ def embed(
     new = {draft.digest: draft.embedded for draft in drafts if draft.digest not in known}
     owners, vectors = embedder.embed_windows(list(new.values()), progress=progress)
     known |= {digest: vectors[owners == index] for index, digest in enumerate(new)}
-    return [(draft, known[draft.digest]) for draft in drafts]
+    return [known[draft.digest] for draft in drafts]
 
 
 def find_duplicate(connection: Connection, wanted: Document) -> Added | None:
@@ -118,9 +116,8 @@ def keep(
     connection: Connection,
     document: Document,
     text: str,
-    drafted: Sequence[Drafted],
-    *,
-    fingerprint: str,
+    drafts: Sequence[Draft],
+    embedded: Embedded,
 ) -> Kept:
     """Write a document with its passages and vectors, in place of its source's old one."""
     old = store.find_document_by_source(connection, document.store_id, document.source)
@@ -128,19 +125,25 @@ def keep(
     if old is not None:
         removed = store.delete_document(connection, old.store_id, old.id) or []
     store.insert_document(connection, document, text)
-    rows = []
-    for index, (draft, vectors) in enumerate(drafted):
-        passage_id = passages.insert_passage(
+    ids = [
+        passages.insert_passage(
             connection,
             draft.passage(document, index),
             context=draft.context,
             digest=draft.digest,
         )
-        passages.insert_vectors(connection, passage_id, fingerprint, vectors)
-        rows.append((passage_id, vectors))
+        for index, draft in enumerate(drafts)
+    ]
+    rows = {
+        fingerprint: list(zip(ids, vectors, strict=True))
+        for fingerprint, vectors in embedded.items()
+    }
+    for fingerprint, came in rows.items():
+        for passage_id, vectors in came:
+            passages.insert_vectors(connection, passage_id, fingerprint, vectors)
     added = Added(
         outcome="added" if old is None else "replaced",
-        passages=len(drafted),
+        passages=len(drafts),
         characters=document.characters,
         replaced=None if old is None else old.id,
     )

@@ -191,17 +191,31 @@ class _Turn:
         return passages_turn or not self._waiting[True]
 
 
-def _find_folder(name: str) -> Path:
+def find_local_embedder(name: str) -> Path:
+    """Return the folder of an embedder that is on this machine; `EmbedderError` if none is.
+
+    `name` is as for `Embedder`. Nothing is downloaded and nothing loaded, but its files are read.
+    """
+    try:
+        folder = _find_folder(name, local=True)
+    except (ValueError, OSError):  # EmbedderError among them; a name may be no path at all
+        raise EmbedderError(
+            f"the embedder {name!r} is not on this machine: download it, or name its folder"
+        ) from None
+    read_recipe(folder)
+    return folder
+
+
+def _find_folder(name: str, *, local: bool = False) -> Path:
     if name == DEFAULT_EMBEDDER:
         return default_embedder_folder()
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
 
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
-        )
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=local))
     except (OSError, ValueError) as error:
         raise EmbedderError(
             f"no embedder {name!r}: it is neither {DEFAULT_EMBEDDER!r} nor a folder, and it "

@@ -10,9 +10,11 @@ written for the person who has to act: it says what is wrong and names the fix.
     ├── FilterError (ValueError)          a filter that cannot be understood
     ├── InvalidAttributes (ValueError)    attributes that cannot be kept
     ├── EmbedderError (ValueError)        a model that cannot be used as an embedder
+    ├── RerankerError (ValueError)        a model that cannot be used as a cross-encoder
     ├── Cancelled                         the caller asked to stop
     ├── NotFound (KeyError)               no such store or document
     ├── Conflict (ValueError)             an id that is already taken
+    ├── NotBuilt (RuntimeError)           a search model that lacks vectors of its store
     ├── StorageFull (OSError)             the disk has no room left
     └── OutdatedSQLite (RuntimeError)     a SQLite that can corrupt the database
 """
@@ -46,6 +48,10 @@ class EmbedderError(HousewordRetrievalError, ValueError):
     """The model cannot serve as an embedder."""
 
 
+class RerankerError(HousewordRetrievalError, ValueError):
+    """The model cannot serve as a cross-encoder."""
+
+
 class Cancelled(HousewordRetrievalError):
     """The caller's `cancelled()` answered true; nothing was stored."""
 
@@ -60,6 +66,10 @@ class NotFound(HousewordRetrievalError, KeyError):
 
 class Conflict(HousewordRetrievalError, ValueError):
     """An object with this id exists already."""
+
+
+class NotBuilt(HousewordRetrievalError, RuntimeError):
+    """Passages of the store are not embedded by this search model yet."""
 
 
 class StorageFull(HousewordRetrievalError, OSError):

@@ -15,18 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from retrieval import passages, store
+from retrieval.calibrations import Calibrations
 from retrieval.database import Connection, Database
-from retrieval.draft import Draft, Drafted, Kept, embed, find_duplicate, keep
+from retrieval.draft import Draft, Embedded, Kept, embed, find_duplicate, keep
 from retrieval.errors import Cancelled, NotFound
 from retrieval.filter import Filter, checked_attributes
 from retrieval.generations import Generations
 from retrieval.migrations import MIGRATIONS
+from retrieval.models import EmbedsTexts, Models, MovesQueries, Rows
 from retrieval.parse import Parser
 from retrieval.records import Added, Attributes, Document, Hit, Passage, Store
-from retrieval.search import DEFAULT_LEXICAL_WEIGHT, EmbedsTexts, search
+from retrieval.rerank import Reranks
+from retrieval.search import search
+from retrieval.search_models import SearchModels
 from retrieval.split import split
-
-REBUILD_PASSAGES = 256
+from retrieval.vectors import INVERTED_FROM
+from retrieval.versions import BASE
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Also = Callable[[Connection], None]
@@ -35,7 +39,10 @@ Also = Callable[[Connection], None]
 class Library:
     """Documents in stores, found again by passages; safe to use from any thread.
 
-    `folder` keeps the generations. `close` saves them; without it they are built again.
+    `folder` keeps the generations. `close` saves them; without it they are built again. From
+    `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found.
+    `embedder` is the base; `search_models` are the tuned versions of stores, and
+    `open_embedder` and `open_adapter` open what their digests name (`models.py`).
     """
 
     def __init__(
@@ -46,15 +53,21 @@ class Library:
         folder: Path,
         parser: Parser | None = None,
         clock: Callable[[], float] = time.time,
+        open_embedder: Callable[[str], EmbedsTexts] | None = None,
+        open_adapter: Callable[[str], MovesQueries] | None = None,
+        inverted_from: int = INVERTED_FROM,
+        reranker: Reranks | None = None,
     ) -> None:
         database.migrate("retrieval", MIGRATIONS)
         self._database = database
         self._embedder = embedder
         self._parser = parser or Parser()
         self._clock = clock
-        self._generations = Generations(
-            database, folder, fingerprint=embedder.fingerprint, dimension=embedder.dimension
-        )
+        self._reranker = reranker
+        self._generations = Generations(database, folder, inverted_from=inverted_from)
+        models = Models(embedder, open_embedder=open_embedder, open_adapter=open_adapter)
+        self.search_models = SearchModels(database, self._generations, models, clock=clock)
+        self.calibrations = Calibrations(database, self._generations, self.search_models)
 
     # -- stores
 
@@ -210,15 +223,23 @@ class Library:
         )
         drafts = [Draft.of(span, text, name=name) for span in spans]
         step("embedding", 0, len(drafts))
-        drafted = embed(
-            self._database,
-            self._embedder,
-            store_id,
-            drafts,
-            progress=lambda done, all: step("embedding", done, all),
-        )
-        step("indexing", 0, 1)
-        return self._keep(document, text.text, drafted, also)
+        embedded: dict[str, list[Rows]] = {}
+        while True:
+            with self._database.read() as connection:
+                embedders = self.search_models.embedders(connection, store_id)
+            for embedder in embedders:
+                if embedder.fingerprint not in embedded:
+                    embedded[embedder.fingerprint] = embed(
+                        self._database,
+                        embedder,
+                        store_id,
+                        drafts,
+                        progress=lambda done, all: step("embedding", done, all),
+                    )
+            step("indexing", 0, 1)
+            added = self._keep(document, text.text, drafts, embedded, also)
+            if added is not None:
+                return added
 
     def remove(self, store_id: str, document_id: str, *, also: Also | None = None) -> bool:
         """Delete a document and every trace of it; false if the store has no such document."""
@@ -240,32 +261,20 @@ class Library:
         return ids is not None
 
     def rebuild(self, store_id: str, *, progress: Progress | None = None) -> int:
-        """Embed what lacks a vector of this embedder and build the generation anew.
+        """Embed what lacks a vector of what serves, and build the generation anew.
 
-        Returns its number of rows. Needed after the embedder was changed (`unembedded` counts
-        what is missing); the old embedder's vectors stay until their documents go.
+        Returns its number of rows. Needed after the base embedder was changed
+        (`search_models.unembedded` counts what is missing); the old one's vectors stay until
+        their documents go.
         """
-        fingerprint = self._embedder.fingerprint
-        with self._database.read() as connection:
-            missing = passages.find_unembedded(connection, store_id, fingerprint)
-        for start in range(0, len(missing), REBUILD_PASSAGES):
-            if progress is not None:
-                progress("embedding", start, len(missing))
-            part = missing[start : start + REBUILD_PASSAGES]
-            owners, vectors = self._embedder.embed_windows([text for _, text in part])
-            found = [(part[index][0], vectors[owners == index]) for index in range(len(part))]
-            self._database.write(
-                lambda connection, found=found: passages.insert_late_vectors(  # type: ignore[misc]
-                    connection, fingerprint, found
-                )
-            )
-        self._generations.drop(store_id)
-        return len(self._generations.get(store_id))
 
-    def unembedded(self, store_id: str) -> int:
-        """Count the passages that only words can find, for want of a vector: see `rebuild`."""
-        with self._database.read() as connection:
-            return len(passages.find_unembedded(connection, store_id, self._embedder.fingerprint))
+        def tell(done: int, total: int) -> None:
+            if progress is not None:
+                progress("embedding", done, total)
+
+        serving = self.search_models.active(store_id)
+        self._generations.drop(store_id, self.search_models.model(store_id).embedder)
+        return self.search_models.build(store_id, serving.id if serving else BASE, progress=tell)
 
     # -- search
 
@@ -276,28 +285,42 @@ class Library:
         *,
         k: int = 10,
         filter: Filter | None = None,
-        lexical_weight: float = DEFAULT_LEXICAL_WEIGHT,
+        lexical_weight: float | None = None,
         lexical: bool = True,
         dense: bool = True,
+        version: str | None = None,
     ) -> list[Hit]:
         """Return the k best passages of these stores for a query, best first.
 
-        The filter is applied before the best are chosen. `lexical` and `dense` switch the two
-        sides off. An empty store or query finds nothing; an unknown store raises `NotFound`,
-        and k outside 1..50 `ValueError`.
+        The filter is applied before the best are chosen. Without a `lexical_weight` words count
+        as the stores' calibrations say. `lexical` and `dense` switch the two sides off; `version`
+        names a search model other than the active one. Stores with different models are searched
+        each by its own, and what they find is merged by score. An empty store or query finds
+        nothing; an unknown store or version raises `NotFound`, and k outside 1..50 `ValueError`.
         """
-        return search(
-            self._database,
-            self._generations,
-            self._embedder,
-            list(dict.fromkeys(store_ids)),
-            query,
-            k=k,
-            filter=filter,
-            lexical_weight=lexical_weight,
-            lexical=lexical,
-            dense=dense,
-        )
+        wanted = list(dict.fromkeys(store_ids))
+        found = [
+            search(
+                self._database,
+                self._generations,
+                model,
+                own,
+                query,
+                k=k,
+                filter=filter,
+                lexical_weight=self.calibrations.weight(own, model)
+                if lexical_weight is None
+                else lexical_weight,
+                lexical=lexical,
+                dense=dense,
+                reranker=self._reranker,
+            )
+            for model, own in self.search_models.serving(wanted, version_id=version)
+        ]
+        if len(found) == 1:
+            return found[0]
+        merged = [hit for hits in found for hit in hits]
+        return sorted(merged, key=lambda hit: (-hit.score, hit.passage.id))[:k]
 
     def close(self) -> None:
         """Save the generations and end the parser's process."""
@@ -307,23 +330,36 @@ class Library:
     # -- the end of `add`
 
     def _keep(
-        self, document: Document, text: str, drafted: list[Drafted], also: Also | None
-    ) -> Added:
-        """Write everything in one transaction; then the generation follows."""
+        self,
+        document: Document,
+        text: str,
+        drafts: list[Draft],
+        embedded: Embedded,
+        also: Also | None,
+    ) -> Added | None:
+        """Write everything in one transaction; then the generations follow.
+
+        None if a version began meanwhile whose embedder has not embedded the document.
+        """
         store_id, revision = document.store_id, _new_revision()
 
-        def change(connection: Connection) -> Kept:
+        def change(connection: Connection) -> Kept | None:
             # Another thread may have added the same while this one was embedding.
             if (skipped := _skip(connection, document, also)) is not None:
                 return Kept(skipped)
+            needed = self.search_models.embedders(connection, store_id)
+            if not {embedder.fingerprint for embedder in needed} <= embedded.keys():
+                return None
             store.touch_store(connection, store_id, revision=revision, now=document.created_at)
-            kept = keep(connection, document, text, drafted, fingerprint=self._embedder.fingerprint)
+            kept = keep(connection, document, text, drafts, embedded)
             if also is not None:
                 also(connection)
             return kept
 
         with self._generations.changing:
             kept = self._database.write(change)
+            if kept is None:
+                return None
             if kept.added.outcome != "skipped":
                 self._generations.follow(
                     store_id, revision, removed=kept.removed_ids, added=kept.rows

@@ -19,7 +19,7 @@ Judgements = Mapping[str, float]  # id -> gain, for one query
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with the ends of its 95% bootstrap interval."""
+    """A mean with the ends of its bootstrap interval."""
 
     mean: float
     low: float
@@ -50,23 +50,31 @@ def ndcg(ranking: Ranking, judged: Judgements, *, k: int = 10) -> float:
     return _dcg([judged.get(key, 0) for key in ranking[:k]]) / ideal if ideal else 0.0
 
 
-def interval(values: Sequence[float], *, seed: int = 0, samples: int = 2000) -> Interval:
-    """Return the mean of per-query values with its 95% bootstrap interval."""
+def interval(
+    values: Sequence[float], *, seed: int = 0, samples: int = 2000, confidence: float = 0.95
+) -> Interval:
+    """Return the mean of per-query values with its bootstrap interval."""
     scores = np.asarray(values, dtype=np.float64)
     if not len(scores):
         return Interval(mean=0.0, low=0.0, high=0.0)
-    low, high = np.percentile(_resampled_means(scores, seed, samples), [2.5, 97.5])
+    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
+    low, high = np.percentile(_resampled_means(scores, seed, samples), ends)
     return Interval(mean=float(scores.mean()), low=float(low), high=float(high))
 
 
 def difference(
-    candidate: Sequence[float], baseline: Sequence[float], *, seed: int = 0, samples: int = 2000
+    candidate: Sequence[float],
+    baseline: Sequence[float],
+    *,
+    seed: int = 0,
+    samples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
-    """Return the mean of candidate minus baseline, paired by query, with its 95% interval."""
+    """Return the mean of candidate minus baseline, paired by query, with its interval."""
     if len(candidate) != len(baseline):
         raise ValueError(f"not paired: {len(candidate)} values against {len(baseline)}")
     pairs = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    return interval(pairs.tolist(), seed=seed, samples=samples)
+    return interval(pairs.tolist(), seed=seed, samples=samples, confidence=confidence)
 
 
 def _dcg(gains: Sequence[float]) -> float:

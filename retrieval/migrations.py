@@ -125,10 +125,71 @@ def m005_create_full_text(connection: Connection) -> None:
     )
 
 
+def m006_create_search_models(connection: Connection) -> None:
+    """Tuned searches of a store. `search_model` is the one that serves, NULL the server's own."""
+    connection.execute("ALTER TABLE stores ADD COLUMN search_model TEXT")
+    connection.execute(
+        """
+        CREATE TABLE search_models (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL,
+            store_id TEXT NOT NULL REFERENCES stores (id) ON DELETE CASCADE,
+            embedder TEXT,
+            fingerprint TEXT NOT NULL,
+            adapter TEXT,
+            card TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('building', 'candidate', 'active', 'retired')),
+            created_at INTEGER NOT NULL,
+            UNIQUE (store_id, id)
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE search_activations (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            store_id TEXT NOT NULL REFERENCES stores (id) ON DELETE CASCADE,
+            version TEXT NOT NULL,
+            how TEXT NOT NULL CHECK (how IN ('gate', 'hand', 'rollback')),
+            forced INTEGER NOT NULL DEFAULT 0,
+            created_at INTEGER NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        "CREATE INDEX search_activations_by_store ON search_activations (store_id, seq)"
+    )
+
+
+def m007_create_calibrations(connection: Connection) -> None:
+    """What a store's search is set to under one embedder, and the questions it was chosen on.
+
+    `passages` is how many the store had then: it tells when to fit again.
+    """
+    connection.execute(
+        """
+        CREATE TABLE calibrations (
+            store_id TEXT NOT NULL REFERENCES stores (id) ON DELETE CASCADE,
+            generation TEXT NOT NULL,
+            lexical_weight REAL NOT NULL,
+            threshold REAL NOT NULL,
+            method TEXT NOT NULL,
+            probes INTEGER NOT NULL,
+            separation REAL,
+            passages INTEGER NOT NULL,
+            questions TEXT NOT NULL,
+            PRIMARY KEY (store_id, generation)
+        ) WITHOUT ROWID
+        """
+    )
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
     m003_create_passages,
     m004_create_vectors,
     m005_create_full_text,
+    m006_create_search_models,
+    m007_create_calibrations,
 )

@@ -6,6 +6,7 @@ called in. The schema, and the triggers that keep the full text in step, are in 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.database import Connection, Row
 from retrieval.filter import Filter
-from retrieval.records import Passage
+from retrieval.records import EmbeddedText, Passage
 
 _PASSAGE = (
     'p.id, p.document_id, p.store_id, p.position, p.start, p."end", p.text, p.page, p.heading, '
@@ -23,6 +24,7 @@ _PASSAGE = (
 )
 _MAX_QUERY_WORDS = 64
 _MAX_PARAMETERS = 10_000
+_ROWS_AT_ONCE = 20_000
 
 
 def insert_passage(connection: Connection, passage: Passage, *, context: str, digest: str) -> int:
@@ -91,14 +93,61 @@ def find_vectors(
     connection: Connection, store_id: str, fingerprint: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return all vectors of a store as (passage ids, rows); a passage may have several rows."""
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT v.passage_id, v.vector FROM passages p JOIN vectors v ON v.passage_id = p.id "
         "WHERE p.store_id = ? AND v.fingerprint = ? ORDER BY v.passage_id, v.part",
         (store_id, fingerprint),
-    ).fetchall()
-    ids = np.array([row["passage_id"] for row in rows], dtype=np.int64)
-    vectors = np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f4")
-    return ids, vectors.reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype=np.float32)
+    )
+    # In parts: as single Python objects a million vectors would take several times their size.
+    parts = []
+    while part := found.fetchmany(_ROWS_AT_ONCE):
+        parts.append(_ids_and_rows(part))
+    if not parts:
+        return _ids_and_rows([])
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([rows for _, rows in parts])
+
+
+def find_rows(
+    connection: Connection, store_id: str, fingerprint: str, passage_ids: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the vectors of those of these passages that the store has, as `find_vectors` does."""
+    rows = connection.execute(
+        "SELECT v.passage_id, v.vector FROM json_each(?) wanted "
+        "CROSS JOIN passages p ON p.id = wanted.value AND p.store_id = ? "
+        "CROSS JOIN vectors v ON v.passage_id = p.id AND v.fingerprint = ?",
+        (json.dumps([int(id_) for id_ in passage_ids]), store_id, fingerprint),
+    )
+    return _ids_and_rows(rows.fetchall())
+
+
+def count_in_store(connection: Connection, store_id: str) -> int:
+    """Count a store's passages."""
+    sql = "SELECT count(*) FROM passages WHERE store_id = ?"
+    return int(connection.execute(sql, (store_id,)).fetchone()[0])
+
+
+def find_ids_of_store(connection: Connection, store_id: str) -> list[int]:
+    """Return the ids of all passages of a store, ascending."""
+    rows = connection.execute("SELECT id FROM passages WHERE store_id = ? ORDER BY id", (store_id,))
+    return [row["id"] for row in rows]
+
+
+def find_contexts(connection: Connection, passage_ids: Sequence[int]) -> list[Row]:
+    """Return id, document_id, document_name, heading, context and text of passages, by id."""
+    return list(
+        connection.execute(
+            "SELECT p.id, p.document_id, d.name AS document_name, p.heading, p.context, p.text "
+            "FROM json_each(?) wanted CROSS JOIN passages p ON p.id = wanted.value "
+            "JOIN documents d ON d.store_id = p.store_id AND d.id = p.document_id ORDER BY p.id",
+            (json.dumps([int(id_) for id_ in passage_ids]),),
+        )
+    )
+
+
+def _ids_and_rows(found: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids = np.array([row["passage_id"] for row in found], dtype=np.int64)
+    vectors = np.frombuffer(b"".join(row["vector"] for row in found), dtype="<f4")
+    return ids, vectors.reshape(len(found), -1) if found else np.zeros((0, 0), dtype=np.float32)
 
 
 def find_known_vectors(
@@ -133,6 +182,27 @@ def find_unembedded(
     return [(row["id"], embedded_text(row["context"], row["text"])) for row in rows]
 
 
+def find_embedded_texts(connection: Connection, store_id: str) -> list[EmbeddedText]:
+    """Return all passages of a store as they are embedded, in the order of their documents."""
+    rows = connection.execute(
+        "SELECT p.id, p.document_id, d.name, p.heading, p.context, p.text FROM documents d "
+        "JOIN passages p ON p.store_id = d.store_id AND p.document_id = d.id "
+        "WHERE d.store_id = ? ORDER BY d.rowid, p.position",
+        (store_id,),
+    )
+    return [
+        EmbeddedText(
+            id=row["id"],
+            document_id=row["document_id"],
+            document_name=row["name"],
+            heading=row["heading"],
+            context=row["context"],
+            body=row["text"],
+        )
+        for row in rows
+    ]
+
+
 def embedded_text(context: str, text: str) -> str:
     """Return what is embedded for a passage: its title and heading, then itself."""
     return f"{context}\n{text}" if context else text
@@ -165,10 +235,12 @@ def search_words(
     if not words:
         return []
     condition, values = filter.to_sql("d.attributes") if filter else ("1", [])
+    # Most passages share some word with a question: what is not needed for each costs time.
+    documents = "JOIN documents d ON d.store_id = p.store_id AND d.id = p.document_id "
     rows = connection.execute(
         "SELECT p.id, -bm25(passages_fts) AS score "
         "FROM passages_fts JOIN passages p ON p.id = passages_fts.rowid "
-        "JOIN documents d ON d.store_id = p.store_id AND d.id = p.document_id "
+        f"{documents if filter else ''}"
         f"WHERE passages_fts MATCH ? AND p.store_id IN ({_marks(store_ids)}) AND {condition} "
         "ORDER BY score DESC, p.id LIMIT ?",
         (words, *store_ids, *values, k),
@@ -177,9 +249,32 @@ def search_words(
 
 
 def quoted_words(query: str) -> str:
-    """Return the query's words for FTS5, each in quotation marks: nothing in it is syntax."""
-    words = dict.fromkeys(re.findall(r"\w+", query.casefold()))
+    """Return the query's words for FTS5, each in quotation marks: nothing in it is syntax.
+
+    Identifiers and what the query has in quotation marks are wanted as a whole, besides: words
+    that follow each other count as one rare word.
+    """
+    text = query.casefold()
+    wholes = [*identifiers(text), *re.findall(r'"([^"]*\w[^"]*)"', text)]
+    phrases = [" ".join(re.findall(r"\w+", whole)) for whole in wholes]
+    words = dict.fromkeys([*phrases, *re.findall(r"\w+", text)])
     return " OR ".join(f'"{word}"' for word in list(words)[:_MAX_QUERY_WORDS])
+
+
+def identifiers(query: str) -> list[str]:
+    """Return what looks like an order number or a part code, such as TX-4411/B or ORD-2024-118.
+
+    Three figures and more with letters or in three parts, or five figures and more.
+    """
+    found = re.findall(r"\w+(?:[-/._#]\w+)*", query)
+    return [word for word in found if _is_identifier(word)]
+
+
+def _is_identifier(word: str) -> bool:
+    figures = sum(letter.isdigit() for letter in word)
+    letters = any(letter.isalpha() for letter in word)
+    parts = len(re.findall(r"\w+", word))
+    return figures >= 5 or (figures >= 3 and (letters or parts > 2))
 
 
 def find_found(connection: Connection, ids: Sequence[int]) -> dict[int, Row]:

@@ -77,12 +77,30 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedText:
+    """A passage as it is embedded: `context` is its title and heading, `body` its own words."""
+
+    id: int
+    document_id: str
+    document_name: str
+    heading: str | None
+    context: str
+    body: str
+
+    @property
+    def text(self) -> str:
+        """What is embedded for a passage: its title and heading, then itself."""
+        return f"{self.context}\n{self.body}" if self.context else self.body
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found for one query.
 
-    `score` in 0..1 ranks the hits of this query; `dense` is the cosine similarity (-1..1, a
-    passage's best window) and `lexical` the BM25 score (0 where no word of the query occurs):
-    these two can be compared between queries.
+    `score` in 0..1 ranks the hits of this query: it is `rerank`, what a cross-encoder says, where
+    one is configured, else `fused`, the two sides together. `dense` is the cosine similarity
+    (-1..1, a passage's best window) and `lexical` the BM25 score (0 where no word of the query
+    occurs): these two can be compared between queries.
     """
 
     passage: Passage
@@ -92,6 +110,8 @@ class Hit:
     dense: float
     lexical: float
     generation: str
+    fused: float = 0.0
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

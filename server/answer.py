@@ -276,7 +276,7 @@ def _record(
             created_at=int(time.time()),
             model=prepared.model,
             adapter=prepared.adapter,
-            embedder=services.embedder.fingerprint,
+            embedder=searched_by(services, prepared),
             stores=prepared.stores,
             messages=list(prepared.messages or prepared.question.messages) if keep else None,
             hits=[_kept(hit) for hit in prepared.shown] if keep else None,
@@ -288,6 +288,12 @@ def _record(
             status=status,
         )
     )
+
+
+def searched_by(services: Services, prepared: Prepared) -> str:
+    """What the shown hits were found by, as they name it; the base embedder where none is shown."""
+    names = dict.fromkeys(hit.generation for hit in prepared.shown)
+    return ",".join(names) or services.embedder.fingerprint
 
 
 def _kept(hit: Hit) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.answer import Part, Prepared, Question, prepare, write
+from server.answer import Part, Prepared, Question, prepare, searched_by, write
 from server.chain import Step, fill, runs
 from server.chains import Chain
 from server.errors import ApiError, translate
@@ -33,7 +33,7 @@ class Begun:
         told = {
             "adapter": self.prepared.adapter,
             "base": services.engine.generator.fingerprint,
-            "embedder": services.embedder.fingerprint,
+            "embedder": searched_by(services, self.prepared),
             "prompt": services.engine.prompt_digest,
         }
         return {**told, "steps": list(self.steps)} if self.steps else told

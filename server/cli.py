@@ -18,6 +18,7 @@ import click
 from server.cli_data import data
 from server.cli_evaluate import evaluate
 from server.cli_feedback import feedback
+from server.cli_search import search_models, tune_search
 from server.cli_training import jobs, tune, voices
 from server.cli_voices import compare, judge_version, retrain, rollback
 from server.command import Context, as_json, err, fail, keep_quiet, out, store_option, told
@@ -149,22 +150,30 @@ def ask(
 @main.command()
 @click.argument("query")
 @store_option
-@click.option("--limit", type=int, default=5, show_default=True)
+@click.option(
+    "--k", "--limit", "k", type=click.IntRange(1, 50), default=5, show_default=True, help="Hits."
+)
 @as_json
 @click.pass_obj
 @told
-def search(context: Context, query: str, store: str | None, limit: int, as_json: bool) -> None:
-    """Search passages without writing an answer."""
+def search(context: Context, query: str, store: str | None, k: int, as_json: bool) -> None:
+    """Search passages without writing an answer; each hit with its scores and its place."""
     with context.client() as client:
         store_id = client.store_id(store)
         found = client.post(
-            f"/v1/vector_stores/{store_id}/search", {"query": query, "max_num_results": limit}
+            f"/v1/vector_stores/{store_id}/search", {"query": query, "max_num_results": k}
         )["data"]
     if as_json:
         click.echo(json.dumps(found))
         return
     for hit in found:
-        out.print(f"{hit['score']:.3f}  {hit['filename']}", style="bold", markup=False)
+        place = f"characters {hit['passage']['start']}-{hit['passage']['end']}"
+        shown = [hit["filename"], hit["heading"], f"page {hit['page']}" if hit["page"] else None]
+        line = ", ".join(part for part in (*shown, place) if part)
+        out.print(f"{hit['score']:.3f}  {line}", style="bold", markup=False, highlight=False)
+        scores = {name: hit[name] for name in ("dense", "lexical", "fused", "rerank")}
+        told_scores = "  ".join(f"{name} {v:.3f}" for name, v in scores.items() if v is not None)
+        out.print(f"       {told_scores}  ({hit['generation']})", style="dim", markup=False)
         for part in hit["content"]:
             out.print(f"       {' '.join(part['text'].split())}", markup=False)
 
@@ -208,5 +217,6 @@ def demo(context: Context, minutes: float, keep: bool) -> None:
 
 for command in (retrain, judge_version, rollback, compare):
     voices.add_command(command)
-for command in (tune, voices, feedback, jobs, evaluate, data):
+tune.add_command(tune_search)
+for command in (tune, voices, search_models, feedback, jobs, evaluate, data):
     main.add_command(command)

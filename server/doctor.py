@@ -68,6 +68,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python(),
         _sqlite(),
         *_models(settings),
+        *_reranker(settings),
         _device(settings),
         _memory(),
         *_disk(settings),
@@ -112,6 +113,17 @@ def _models(settings: Settings) -> Iterator[Finding]:
         fine = digest.startswith(sha256)
         found = f"{default}, sha256 {digest[:8]}..."
         yield Finding(role, fine, found, "the file is damaged: remove .venv and `make install`")
+
+
+def _reranker(settings: Settings) -> Iterator[Finding]:
+    chosen = settings.reranker
+    if chosen is None:
+        return
+    there = (Path(chosen) / "config.json").is_file()
+    is_name = not Path(chosen).exists() and chosen.count("/") == 1
+    found = chosen + (" (from the hub)" if is_name else "" if there else " is no cross-encoder")
+    fix = "set HOUSEWORD_RERANKER to a folder with a cross-encoder or a hub name, or unset it"
+    yield Finding("reranker", there or is_name, found, fix)
 
 
 def _device(settings: Settings) -> Finding:

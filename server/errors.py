@@ -75,6 +75,8 @@ STATUSES: dict[type[BaseException], tuple[int, str | None]] = {
     retrieval_errors.InvalidFile: (400, "invalid_file"),
     retrieval_errors.NotFound: (404, "not_found"),
     retrieval_errors.Conflict: (409, "conflict"),
+    retrieval_errors.NotBuilt: (409, "not_built"),
+    retrieval_errors.EmbedderError: (400, "invalid_model"),
     retrieval_errors.StorageFull: (507, "storage_full"),
     tuning_errors.PromptTooLong: (400, "context_length_exceeded"),
     tuning_errors.SchemaError: (400, "invalid_schema"),

@@ -31,6 +31,7 @@ from server.settings import MAX_PASSAGE_TOKENS, Settings
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5  # every report is a write to the disk
+QUIET_SECONDS = 2.0  # without work, before stores are tended: files often come one by one
 IDLE_SECONDS = 30.0  # how often an idle thread looks for expired files
 RETRY_SECONDS = 5.0  # the pause after a fault that could not even be recorded
 STOP_SECONDS = 30.0
@@ -57,6 +58,7 @@ class Ingest:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._waits_for: str | None = None
+        self._untended = True  # an earlier run may have left something
 
     @property
     def waits_for(self) -> str | None:
@@ -105,8 +107,11 @@ class Ingest:
                 attachment = self._ledger.attachments.next_waiting()
                 if attachment is None:
                     self._remove_expired()
+                    if self._untended and not self._news.wait(QUIET_SECONDS):
+                        self._tend()
                     self._news.wait(IDLE_SECONDS)
                     continue
+                self._untended = True
                 self._ingest(attachment)
                 self._waits_for = None
             except Exception as error:
@@ -216,6 +221,16 @@ class Ingest:
                 self._ledger.attachments.report(attachment, stage=stage, done=done, total=total)
 
         return report
+
+    def _tend(self) -> None:
+        """Let indexes and calibrations follow what has come, until there is other work."""
+        try:
+            self._library.calibrations.tend(
+                stopped=lambda: self._news.is_set() or self._stopping.is_set()
+            )
+        except Cancelled:
+            return
+        self._untended = False
 
     def _remove_expired(self) -> None:
         for file in self._ledger.expired_files(int(self._clock())):

@@ -26,6 +26,8 @@ from server.judging import measure
 from server.preparing import Preparing
 from server.progress import describe
 from server.promote import Decision, judge
+from server.search_preparing import SearchPreparing
+from server.search_tuning import SearchTuning
 from server.settings import Settings
 from server.trainings import Event, Job, Trainings
 from server.voices import Version, Voices
@@ -44,6 +46,8 @@ class Jobs:
         trainings: Trainings,
         voices: Voices,
         preparing: Preparing,
+        search_preparing: SearchPreparing,
+        search_tuning: SearchTuning,
         *,
         settings: Settings,
         database: Database,
@@ -54,6 +58,8 @@ class Jobs:
         self._trainings = trainings
         self._voices = voices
         self._preparing = preparing
+        self._search_preparing = search_preparing
+        self._search_tuning = search_tuning
         self._settings = settings
         self._database = database
         self._base = base
@@ -76,13 +82,14 @@ class Jobs:
 
     def _carry_out(self, job: Job) -> None:
         run = Run(self._settings.folder("runs") / job.id)
-        if not run.exists:
+        trains = job.kind != "activate"
+        if trains and not run.exists:
             if not self._prepare(job, run):
                 return
         started = job.started_at or int(self._clock())
         if not self._trainings.move(job, "running", now=started, started_at=started):
             return  # cancelled meanwhile
-        if run.outcome() is None:
+        if trains and run.outcome() is None:
             self._tell(job, _beginning(job, run))
             reason = self._train(job, run)
             if self._queue.stopping or self._ended(job):
@@ -90,23 +97,27 @@ class Jobs:
             if reason is not None:
                 self._fail(job, reason)
                 return
-        if job.kind == "judge":
-            self._finish_judging(job, run)
-        else:
-            self._finish(job, run)
+        how: dict[str, Any] = {"tell": partial(self._tell, job), "check": partial(self._check, job)}
+        match job.kind:
+            case "judge":
+                self._finish_judging(job, run)
+            case "search":
+                self._search_tuning.finish(job, run, **how)
+            case "activate":
+                self._search_tuning.build_and_activate(job, **how)
+            case _:
+                self._finish(job, run)
 
     def _prepare(self, job: Job, run: Run) -> bool:
         """Freeze the run folder; false if the job was cancelled meanwhile."""
-
-        def check() -> None:
-            if self._queue.stopping or self._ended(job):
-                raise Interrupted
-
+        how: dict[str, Any] = {"tell": partial(self._tell, job), "check": partial(self._check, job)}
         try:
             if job.kind == "judge":
                 self._preparing.judging(job, run)
+            elif job.kind == "search":
+                self._search_preparing.freeze(job, run, **how)
             else:
-                self._preparing.training(job, run, tell=partial(self._tell, job), check=check)
+                self._preparing.training(job, run, **how)
         except Interrupted:
             return False
         return self._trainings.move(job, "queued", now=int(self._clock()))
@@ -229,6 +240,11 @@ class Jobs:
         return judge(measured, against="active" if config["against"] else "base")
 
     # -- small parts
+
+    def _check(self, job: Job) -> None:
+        """Raise `Interrupted` once the job was cancelled or the server is stopping."""
+        if self._queue.stopping or self._ended(job):
+            raise Interrupted
 
     def _ended(self, job: Job) -> bool:
         return self._trainings.job(job.owner, job.id).ended

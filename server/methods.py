@@ -46,9 +46,9 @@ DPO = Method(
 METHODS = {method.type: method for method in (SUPERVISED, DPO)}
 
 
-def read_method(value: Mapping[str, Any] | None) -> tuple[Method, dict[str, Any]]:
+def read_method(value: Mapping[str, Any] | str | None) -> tuple[Method, dict[str, Any]]:
     """The method asked for and its hyperparameters as they came; raises ApiError."""
-    value = value or {}
+    value = {"type": value} if isinstance(value, str) else value or {}
     name = value.get("type", "supervised")
     method = METHODS.get(name) if isinstance(name, str) else None
     if method is None:
@@ -66,6 +66,8 @@ def method_object(request: Mapping[str, Any]) -> dict[str, Any]:
     chosen = request["hyperparameters"]
     shown = {"n_epochs": chosen.get("max_epochs", "auto")}
     name = request.get("method", "supervised")
+    if name not in METHODS:  # of search: the client knows its own methods only
+        name = SUPERVISED.type
     if name == DPO.type:
         shown |= {
             "beta": chosen.get("beta", "auto"),

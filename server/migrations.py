@@ -282,6 +282,19 @@ def m007_create_evaluations(connection: Connection) -> None:
     connection.execute("CREATE INDEX evaluations_by_status ON evaluations (status, seq)")
 
 
+def m008_create_search_splits(connection: Connection) -> None:
+    """Which split each topic or document of a store's questions belongs to, for ever."""
+    connection.execute(
+        """
+        CREATE TABLE search_splits (
+            store_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            split TEXT NOT NULL CHECK (split IN ('train', 'dev', 'gate')),
+            PRIMARY KEY (store_id, name)
+        ) WITHOUT ROWID"""
+    )
+
+
 def m009_add_policies_of_turns(connection: Connection) -> None:
     """How a draft was grounded, and what that changed."""
     connection.execute("ALTER TABLE turns ADD COLUMN policy TEXT NOT NULL DEFAULT 'off'")
@@ -329,6 +342,7 @@ MIGRATIONS = [
     m005_create_splits,
     m006_create_feedback,
     m007_create_evaluations,
+    m008_create_search_splits,
     m009_add_policies_of_turns,
     m010_create_responses,
     m011_create_chains,

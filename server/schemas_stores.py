@@ -1,4 +1,7 @@
-"""The wire of vector stores: their files, batches and search, in OpenAI's shapes."""
+"""The wire of vector stores, their files and batches, in OpenAI's shapes.
+
+Search is in `schemas_search.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from retrieval.records import Hit, Store
+from retrieval.records import Store
 from server.records import Attachment, Batch, Chunking, Counts
 
 SAFE_INTEGER = 2**53
@@ -84,6 +87,23 @@ class FileCounts(Struct):
     total: int
 
 
+class Retrieval(Struct, kw_only=True):
+    """How a store is searched (ours).
+
+    `method` is what `lexical_weight` and the `threshold` of evidence were fitted on: `default`,
+    `probes` made of the documents, or `questions`. `recall` is recall@10 of an approximate index
+    as measured when it was built; null where the index is exact or not loaded.
+    """
+
+    lexical_weight: float
+    threshold: float
+    method: Literal["default", "probes", "questions"]
+    probes: int
+    separation: float | None
+    index: Literal["exact", "approximate", "not loaded"]
+    recall: float | None
+
+
 class StoreObject(Struct, kw_only=True):
     """A named set of documents; `documents` and `passages` count what can be found (ours)."""
 
@@ -100,6 +120,7 @@ class StoreObject(Struct, kw_only=True):
     metadata: dict[str, str]
     documents: int
     passages: int
+    retrieval: Retrieval
 
 
 # -- files of a store
@@ -204,48 +225,6 @@ class ContentPage(Struct, kw_only=True):
     next_page: str | None = None
 
 
-# -- search
-
-
-class RankingOptions(Struct):
-    """How results are ranked."""
-
-    ranker: Literal["none", "auto", "default-2024-11-15"] = "auto"
-    score_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
-
-
-Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
-
-
-class Search(Struct, kw_only=True):
-    """A question to a store."""
-
-    query: Query | Annotated[list[Query], Meta(min_length=1, max_length=16)]
-    filters: dict[str, Any] | None = None
-    max_num_results: Annotated[int, Meta(ge=1, le=50)] = 10
-    ranking_options: RankingOptions | None = None
-
-
-class SearchHit(Struct, kw_only=True):
-    """A passage that was found."""
-
-    file_id: str
-    filename: str
-    score: float
-    attributes: dict[str, Any]
-    content: list[Content]
-
-
-class SearchPage(Struct, kw_only=True):
-    """What a search found, best first."""
-
-    object: Literal["vector_store.search_results.page"] = "vector_store.search_results.page"
-    search_query: list[str]
-    data: list[SearchHit]
-    has_more: bool = False
-    next_page: str | None = None
-
-
 # -- records to shapes
 
 
@@ -313,7 +292,9 @@ def batch_object(batch: Batch) -> BatchObject:
     )
 
 
-def store_object(store: Store, counts: Counts, usage_bytes: int, *, now: int) -> StoreObject:
+def store_object(
+    store: Store, counts: Counts, usage_bytes: int, *, retrieval: Retrieval, now: int
+) -> StoreObject:
     """A vector store as it is at `now`."""
     days = store.expires_after_days
     expires_at = None if days is None else store.last_active_at + days * 86_400
@@ -335,14 +316,5 @@ def store_object(store: Store, counts: Counts, usage_bytes: int, *, now: int) ->
         metadata=store.metadata,
         documents=store.documents,
         passages=store.passages,
-    )
-
-
-def search_hit(hit: Hit) -> SearchHit:
-    return SearchHit(
-        file_id=hit.passage.document_id,
-        filename=hit.document_name,
-        score=hit.score,
-        attributes=dict(hit.attributes),
-        content=[Content(text=hit.passage.text)],
+        retrieval=retrieval,
     )

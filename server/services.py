@@ -20,6 +20,7 @@ from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
 from retrieval.records import Store
+from retrieval.rerank import Reranker
 from server.chains import Chains
 from server.content import FileContent
 from server.engine import Engine
@@ -36,10 +37,15 @@ from server.migrations import MIGRATIONS
 from server.preparing import Preparing
 from server.responses import Responses
 from server.rows import RowMaker, RowShares
+from server.search_preparing import SearchPreparing
+from server.search_split import SearchSplits
+from server.search_tuning import SearchTuning
 from server.settings import Settings
 from server.trainings import Job, Trainings
 from server.turns import Turns
 from server.voices import FIRST_TASK, Voices
+from tuning.query_adapter import QueryAdapter
+from tuning.search_data import ADAPTER_FILE
 
 DEFAULT_STORE_NAME = "default"
 SECONDS_PER_DAY = 86_400
@@ -165,7 +171,16 @@ def open_services(settings: Settings) -> Services:
             timeout_seconds=settings.parse_timeout_seconds,
             memory_bytes=settings.parse_memory_bytes,
         )
-        library = Library(database, embedder, folder=settings.folder("generations"), parser=parser)
+        tuned = settings.folder("embedders")
+        library = Library(
+            database,
+            embedder,
+            folder=settings.folder("generations"),
+            parser=parser,
+            open_embedder=lambda digest: Embedder(tuned / digest, settings.device),
+            open_adapter=lambda digest: QueryAdapter.load(tuned / digest / ADAPTER_FILE),
+            reranker=Reranker(settings.reranker, settings.device) if settings.reranker else None,
+        )
         opening.callback(library.close)
         database.migrate("server", MIGRATIONS)
 
@@ -221,6 +236,17 @@ def open_services(settings: Settings) -> Services:
             trainings,
             voices,
             preparing,
+            SearchPreparing(
+                library=library,
+                ledger=ledger,
+                content=content,
+                settings=settings,
+                splits=SearchSplits(database),
+                feedback=Feedbacks(database),
+                turns=turns,
+                base_folder=embedder.folder,
+            ),
+            SearchTuning(library, trainings, database),
             settings=settings,
             database=database,
             base=engine.generator.name,

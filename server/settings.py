@@ -45,6 +45,9 @@ class Settings:
     embedder: str = setting(
         "all-minilm-l6-v2", "search model: the default wheel, a folder or a hub name"
     )
+    reranker: str | None = setting(
+        None, "cross-encoder that orders what search found: a folder or a hub name; none by default"
+    )
     device: str = setting("auto", "auto, cpu or cuda")
     threads: int | None = setting(None, "CPU threads for serving; none lets torch choose")
     worker_threads: int | None = setting(

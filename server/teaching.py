@@ -1,4 +1,4 @@
-"""Teach a voice over the API and watch it learn: `tune voice` and `voices retrain` do it.
+"""Teach a voice over the API and watch a job: `tune voice`, `voices retrain`, `tune search`.
 
 Stopped by Ctrl-C, the job goes on where a server runs, and is cancelled where the server is
 this very process. Knows no training.
@@ -90,7 +90,9 @@ def follow(client: Client, job_id: str, *, console: Console) -> dict[str, Any]:
                     heldout = f"held-out {data['valid_loss']:.3f}"
                     console.print(f"  {event['message']}", markup=False)
                 elif "train_loss" in data:
-                    speed = f"{data['tokens_per_second']:.0f} tokens/s"
+                    speed = ""
+                    if "tokens_per_second" in data:
+                        speed = f"{data['tokens_per_second']:.0f} tokens/s"
                     bars.update(
                         bar,
                         completed=data["done"],

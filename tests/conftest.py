@@ -36,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes do not name a test: a DOCX made now holds the time, and every process has its own."""
+    return argname if isinstance(val, bytes) else None
+
+
 TINY_WORDS = (
     "the a of and to in is are for with our your days return returns refund shipping order bag "
     "bags rack lamp rain tent price color colour green blue red house store open closed hours"
@@ -81,6 +86,39 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "2_Normalize").mkdir()
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": 256})
     return folder
+
+
+@pytest.fixture(scope="session")
+def build_cross_encoder(tiny_embedder: Path) -> Callable[..., Path]:
+    """`build_cross_encoder(folder, labels=1)` writes a random two-layer BERT that reads pairs."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    def build(folder: Path, *, labels: int = 1) -> Path:
+        tokenizer = BertTokenizerFast.from_pretrained(tiny_embedder)
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(1)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=256,
+            num_labels=labels,
+            initializer_range=0.3,
+        )
+        BertForSequenceClassification(config).save_pretrained(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def cross_encoder_folder(
+    build_cross_encoder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return build_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))
 
 
 CHAT_TEMPLATE = (

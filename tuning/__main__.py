@@ -1,7 +1,8 @@
 """The worker: `python -m tuning RUN_DIR` carries out one run folder.
 
 Its kind is `voice` or `preference` (train an adapter, from examples or from preferences, then
-write what the gate needs), `judge` (write that again) or `generate` (only write).
+write what the gate needs), `judge` (write that again), `generate` (only write) or `search` (train
+an embedder or a query adapter).
 Exit status 0: result/ is complete. 1: error.json says why. Killed: it goes on from the last
 complete checkpoint when started again. Runs at low priority so that chat stays usable, and ends
 when its standard input does: a worker never outlives the server that started it.
@@ -40,7 +41,8 @@ def main(folder: str) -> int:
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # started by a server, not by hand
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        find_source(config["generator"])  # told before torch is imported
+        if config["kind"] != "search":
+            find_source(config["generator"])  # told before torch is imported
         run.finish(_WORK[config["kind"]](run, config))
     except TuningError as error:
         run.fail(str(error))
@@ -208,11 +210,19 @@ def _judge(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     return _generate(run, config, candidate=config["candidate"])
 
 
+def _search(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """Train a store's search."""
+    from tuning.search import train_search
+
+    return train_search(run, config)
+
+
 _WORK: dict[str, Callable[[Run, dict[str, Any]], dict[str, Any]]] = {
     "voice": _voice,
     "preference": _voice,
     "judge": _judge,
     "generate": _generate,
+    "search": _search,
 }
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from tuning.fit import full_misfit, heard, linear_shapes, misfit
 from tuning.full import WEIGHTS, WeightSwitch, load_full, new_full, save_full
 from tuning.generator import Generator
 from tuning.records import AdapterKind, VoiceConfig
+from tuning.run import fsync_folder
 
 CARD = "card.json"
 MOST_LOADED = 8
@@ -310,13 +310,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def fsync_folder(folder: Path) -> None:
-    """Flush a folder's files and then its entries to the disk."""
-    for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tuning.adapter import fsync_folder, load_adapter, save_adapter
+from tuning.adapter import load_adapter, save_adapter
+from tuning.run import fsync_folder
 
 MANIFEST = "manifest.json"
 

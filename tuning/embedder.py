@@ -1,8 +1,10 @@
 """Tune an embedder on questions and the passages that answer them, from top to bottom.
 
-The loss is the in-batch softmax of Henderson et al. 2017 with mined hard negatives beside it. What
-the base likes better than the right answer may be right as well, so it is no negative (the guide of
-GISTEmbed, Solatorio 2024). Tuned weights are mixed with the base's at last, as far as dev says.
+The loss is the in-batch softmax of Henderson et al. 2017, from questions to passages and back, with
+mined hard negatives beside it. A batch holds groups of questions that the base finds alike, so that
+the answers of one are hard negatives of the others and cost nothing. What the base likes much
+better than the right answer may be right as well, so it is no negative (the guide of GISTEmbed,
+Solatorio 2024). Tuned weights are mixed with the base's at last, as far as dev says.
 
 Knows no stores and no documents, texts alone. Read `train_embedder` first.
 """
@@ -34,9 +36,12 @@ class EmbedderConfig:
     learning_rate: float = 1e-4  # peak
     warmup: float = 0.1  # share of the training
     batch: int = 32  # questions a step; each has its own passage and hard negatives
+    group: int = 8  # questions of a batch that are alike; 1: all are drawn at random
     hard_negatives: int = 1  # a question
+    both_ways: bool = True  # a passage must find its question, too
     temperature: float = 0.05
     guided: bool = True  # the base says what is no negative
+    margin: float = 0.1  # of cosine, by which the base must like it better
     max_tokens: int = 128
     max_epochs: int = 3
     max_minutes: float | None = None
@@ -45,7 +50,7 @@ class EmbedderConfig:
     seed: int = 0
 
 
-STOCK = EmbedderConfig(learning_rate=2e-5, hard_negatives=0, guided=False)
+STOCK = EmbedderConfig(learning_rate=2e-5, group=1, hard_negatives=0, both_ways=False, guided=False)
 """What the scripts of sentence-transformers do: in-batch negatives at a rate of 2e-5."""
 
 
@@ -53,7 +58,8 @@ STOCK = EmbedderConfig(learning_rate=2e-5, hard_negatives=0, guided=False)
 class Triple:
     """A question, the passage that answers it, and passages that only look as if they did.
 
-    `query_row` and `passage_row` are what the base makes of the first two: unit rows.
+    `query_row` and `passage_row` are what the base makes of the first two: unit rows. `others` are
+    further passages that answer it: no negatives.
     """
 
     query: str
@@ -61,6 +67,7 @@ class Triple:
     negatives: tuple[str, ...]
     query_row: Rows  # (dim,)
     passage_row: Rows  # (dim,)
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +108,12 @@ def train_embedder(
     model.train()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.01)
-    plan = [b for _ in range(config.max_epochs) for b in _batches(triples, config.batch, random_)]
     limit = 60 * config.max_minutes if config.max_minutes else math.inf
+    full, rest = divmod(len(triples), config.batch)
+    planned = config.max_epochs * (full + (rest > 1 or len(triples) == 1))
     began, steps = clock(), 0
-    for steps, batch in enumerate(plan, 1):
-        done = max((steps - 1) / len(plan), (clock() - began) / limit)
+    for steps, batch in enumerate(_epochs(triples, config, random_), 1):
+        done = max((steps - 1) / planned, (clock() - began) / limit)
         rate = config.learning_rate * _schedule(done, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -117,7 +125,7 @@ def train_embedder(
         optimizer.step()
         optimizer.zero_grad()
         seconds = clock() - began
-        report({"step": steps, "of": len(plan), "loss": loss.item(), "seconds": seconds})
+        report({"step": steps, "of": planned, "loss": loss.item(), "seconds": seconds})
         if seconds * (steps + 1) / steps > limit:
             break
     model.eval()
@@ -166,17 +174,34 @@ def _loss(
     answers = _embed(model, [*(triple.passage for triple in batch), *negatives])  # (B + N, D)
     logits = queries @ answers.T / config.temperature
     size = len(batch)
-    for i, one in enumerate(batch):  # the same question or passage twice is no negative
-        for j, other in enumerate(batch):
-            if i != j and (one.passage == other.passage or one.query == other.query):
-                logits[i, j] = float("-inf")
+    no_negatives = _no_negatives(batch, config).to(logits.device)
+    logits[:, :size] = logits[:, :size].masked_fill(no_negatives, float("-inf"))
+    own = torch.arange(size, device=logits.device)
+    loss = F.cross_entropy(logits, own)
+    return (loss + F.cross_entropy(logits[:, :size].T, own)) / 2 if config.both_ways else loss
+
+
+def _no_negatives(batch: Sequence[Triple], config: EmbedderConfig) -> torch.Tensor:
+    """Which passages (columns) of the batch may answer which other questions (rows): (B, B)."""
+    known = [
+        [
+            i != j
+            and (
+                one.passage == other.passage
+                or one.query == other.query
+                or other.passage in one.others
+            )
+            for j, other in enumerate(batch)
+        ]
+        for i, one in enumerate(batch)
+    ]
+    mask = torch.tensor(known)
     if config.guided:
         q = torch.from_numpy(np.stack([triple.query_row for triple in batch]))
         p = torch.from_numpy(np.stack([triple.passage_row for triple in batch]))
         guide = q @ p.T  # (B, B): what the base thinks
-        better = guide > guide.diagonal()[:, None]
-        logits[:, :size] = logits[:, :size].masked_fill(better.to(logits.device), float("-inf"))
-    return F.cross_entropy(logits, torch.arange(size, device=logits.device))
+        mask |= guide > guide.diagonal()[:, None] + config.margin
+    return mask
 
 
 def _embed(model: Any, texts: Sequence[str]) -> torch.Tensor:
@@ -188,14 +213,44 @@ def _embed(model: Any, texts: Sequence[str]) -> torch.Tensor:
     return F.normalize(model(features)["sentence_embedding"], dim=1)
 
 
-def _batches(
-    triples: Sequence[Triple], size: int, random_: random.Random
+def _epochs(
+    triples: Sequence[Triple], config: EmbedderConfig, random_: random.Random
 ) -> Iterator[list[Triple]]:
-    order = random_.sample(list(triples), len(triples))
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
+    for _ in range(config.max_epochs):
+        yield from _batches(triples, config, random_)
+
+
+def _batches(
+    triples: Sequence[Triple], config: EmbedderConfig, random_: random.Random
+) -> Iterator[list[Triple]]:
+    """All triples once, in groups of questions that are alike, the groups in random order."""
+    groups = _groups(triples, config.group, random_)
+    random_.shuffle(groups)
+    order = [triples[index] for group in groups for index in group]
+    for start in range(0, len(order), config.batch):
+        batch = order[start : start + config.batch]
         if len(batch) > 1 or len(order) == 1:  # alone, a question has no negatives
             yield batch
+
+
+def _groups(triples: Sequence[Triple], size: int, random_: random.Random) -> list[list[int]]:
+    """Each question in one group: one drawn at random, with the nearest of those left."""
+    drawn = random_.sample(range(len(triples)), len(triples))
+    if size == 1:
+        return [[index] for index in drawn]
+    rows = np.stack([triple.query_row for triple in triples])  # (n, dim)
+    left = np.ones(len(triples), dtype=bool)
+    groups = []
+    for index in drawn:
+        if not left[index]:
+            continue
+        left[index] = False
+        likeness = np.where(left, rows @ rows[index], -np.inf)
+        count = min(size - 1, int(left.sum()))
+        near = np.argpartition(-likeness, count)[:count] if count else np.zeros(0, dtype=int)
+        left[near] = False
+        groups.append([index, *near.tolist()])
+    return groups
 
 
 def _mix(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,20 @@ class Run:
         rows: Iterable[Row] = (),
         prompts: Iterable[Prompt] = (),
         data_report: dict[str, Any] | None = None,
+        more: Callable[[Path], None] | None = None,
     ) -> Run:
-        """Write a new run; it exists once config.json does, which is written last."""
+        """Write a new run; it exists once config.json does, which is written last.
+
+        `more` writes what else its kind needs into the folder (`search_data.py`).
+        """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _write_lines(folder / "examples.jsonl", (row.to_json() for row in rows))
         _write_lines(folder / "prompts.jsonl", (prompt.to_json() for prompt in prompts))
         if data_report is not None:
             _write(folder / "report.json", data_report)
+        if more is not None:
+            more(folder)
         _write(folder / "config.json", config)
         return cls(folder)
 
@@ -112,6 +118,16 @@ class Run:
     def outcome(self) -> dict[str, Any] | None:
         """The result's summary, or None while there is none."""
         return _read(self.folder / "outcome.json")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush a folder's files and then its entries to the disk."""
+    for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:

@@ -1,4 +1,6 @@
-"""/v1/fine_tuning/jobs: teach a voice; jobs with their events and checkpoints.
+"""/v1/fine_tuning/jobs: teach a voice or tune search; jobs with their events and checkpoints.
+
+A job whose `model` is an embedder tunes the search of its store (`search_request.py`); else:
 
 `method` says how (`methods.py`), `adapter` whether a LoRA adapter or all weights are trained.
 `suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
@@ -20,9 +22,11 @@ from msgspec import Struct
 
 from server.auth import Owner
 from server.errors import ApiError
+from server.hyperparameters import refused, within_limits
 from server.ids import new_id
 from server.methods import METHODS, Method, full_warning, method_object, read_method
 from server.records import Window
+from server.search_request import is_search, named_embedder, search_request
 from server.services import AppServices, Services
 from server.trainings import Checkpoint, Event, Job
 from server.voices import NAME
@@ -45,17 +49,16 @@ _HYPERPARAMETERS: dict[str, tuple[str, float, float]] = {
     "seed": ("seed", 0, 2**31),
     "gate_minutes": ("gate_minutes", 0, 10_000),  # longest writing for the gate; 0: not judged
 }
-_WHOLE = ("max_epochs", "rank", "alpha", "batch_tokens", "batch_pairs", "patience", "seed")
 
 
 class JobCreate(Struct, kw_only=True):
     """What to train, on what, and under which name."""
 
     model: str
-    training_file: str
+    training_file: str | None = None  # needed for a voice
     suffix: str | None = None
     hyperparameters: dict[str, Any] | None = None
-    method: dict[str, Any] | None = None
+    method: dict[str, Any] | str | None = None
     adapter: AdapterKind | None = None
     metadata: dict[str, str] | None = None
     seed: int | None = None
@@ -75,16 +78,17 @@ def create_job(services: AppServices, owner: Owner, data: JSONBody[JobCreate]) -
 
 def start_job(services: Services, owner: str, data: JobCreate, **more: Any) -> Job:
     """Check a request and queue it; `more` is kept in the job's request beside it."""
-    request = {**_request(services, owner, data), **more}
+    search = is_search(services, data.model)
+    request = {**(_search if search else _request)(services, owner, data), **more}
     now = int(time.time())
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     job = Job(
         id=new_id("ftjob"),
         owner=owner,
-        kind=METHODS[request["method"]].kind,
+        kind="search" if search else METHODS[request["method"]].kind,
         status="validating_files",
-        model=services.engine.generator.name,
-        suffix=request["suffix"],
+        model=named_embedder(data.model) if search else services.engine.generator.name,
+        suffix=f"search:{request['store']}" if search else request["suffix"],
         request=request,
         request_digest=digest,
         created_at=now,
@@ -161,33 +165,50 @@ def list_checkpoints(
     }
 
 
+def _search(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
+    """The same for a job that tunes search."""
+    if data.validation_file:
+        raise refused("validation_file", "A search job holds questions back itself: leave it out.")
+    named = {name: getattr(data, name) for name in ("seed", "max_minutes", "max_epochs")}
+    return search_request(
+        services,
+        owner,
+        model=data.model,
+        training_file=data.training_file,
+        metadata=data.metadata or {},
+        method=data.method,
+        hyperparameters={**(data.hyperparameters or {}), **named},
+    )
+
+
 def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     """The request, checked and complete: what the job will be carried out by."""
-    if data.model == services.settings.embedder:
-        raise _refused("model", "Tuning search is not built yet: name the generator.")
     if data.model not in (services.engine.generator.name, services.settings.generator):
         raise ApiError(
             404,
-            f"No generator '{data.model}'; this server runs '{services.engine.generator.name}'.",
+            f"No model '{data.model}' on this machine; this server runs the generator "
+            f"'{services.engine.generator.name}' and the embedder '{services.settings.embedder}'.",
             param="model",
             code="model_not_found",
         )
     if data.task is not None and data.task not in KINDS:
-        raise _refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
+        raise refused("task", f"The task must be one of {', '.join(KINDS)}, not {data.task!r}.")
     try:
         check_codes(data.drop or [])
     except ValueError as error:
-        raise _refused("drop", str(error)) from None
+        raise refused("drop", str(error)) from None
     name = data.suffix or "house"
     if not NAME.fullmatch(name):
-        raise _refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
+        raise refused("suffix", "A voice's name is 1 to 40 of a-z, 0-9 and '-'.")
     if name in services.reserved_names():
-        raise _refused("suffix", f"'{name}' is the name of a model already.")
+        raise refused("suffix", f"'{name}' is the name of a model already.")
     if services.chains.find(owner, name):
-        raise _refused("suffix", f"'{name}' is the name of a chain already.")
+        raise refused("suffix", f"'{name}' is the name of a chain already.")
     store = (data.metadata or {}).get("vector_store_id") or services.default_store(owner)
     services.store(owner, store)
     method, asked = read_method(data.method)
+    if not data.training_file:
+        raise refused("training_file", "A voice is taught by a training_file: name one.")
     files = [data.training_file, *([data.validation_file] if data.validation_file else [])]
     for file_id in files:
         _check_examples(services, method.read(_content(services, owner, file_id)))
@@ -230,24 +251,15 @@ def _hyperparameters(data: JobCreate, method: Method, asked: dict[str, Any]) -> 
     for name in ("seed", "max_minutes", "max_epochs"):
         if getattr(data, name) is not None:
             asked[name] = getattr(data, name)
-    chosen: dict[str, Any] = {}
-    for name, value in asked.items():
-        if value == "auto" or (
-            name in ("batch_size", "learning_rate_multiplier") and value is None
-        ):
-            continue
-        if name not in limits:
-            known = ", ".join(limits)
-            raise _refused(name, f"The hyperparameter {name!r} is not known; known are {known}.")
-        target, lowest, highest = limits[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not lowest <= value <= highest:
-            raise _refused(name, f"{name} must be a number within {lowest:g}..{highest:g}.")
-        if target in _WHOLE and value != int(value):
-            raise _refused(name, f"{name} must be a whole number.")
-        chosen[target] = int(value) if target in _WHOLE else float(value)
+    given = {
+        name: value
+        for name, value in asked.items()
+        if value != "auto"
+        and not (name in ("batch_size", "learning_rate_multiplier") and value is None)
+    }
+    chosen = within_limits(given, limits)
     if data.adapter == "full" and (lora := chosen.keys() & {"rank", "alpha"}):
-        raise _refused(min(lora), "A full fine-tune has no rank and no alpha: leave them out.")
+        raise refused(min(lora), "A full fine-tune has no rank and no alpha: leave them out.")
     if data.adapter is not None:
         chosen["adapter"] = data.adapter
     return chosen
@@ -264,7 +276,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "status": job.status,
         "model": job.model,
         "suffix": job.suffix,
-        "training_file": job.request["training_file"],
+        "training_file": job.request["training_file"] or "",
         "validation_file": job.request.get("validation_file"),
         "fine_tuned_model": job.fine_tuned_model,
         "trained_tokens": job.trained_tokens,
@@ -280,6 +292,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "integrations": [],
         "result": job.result,
         "lineage": job.request.get("lineage"),
+        "kind": job.kind,
     }
 
 
@@ -310,10 +323,6 @@ def _checkpoint_object(job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _list(items: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
     return {"object": "list", "data": items, "has_more": has_more}
-
-
-def _refused(param: str, message: str) -> ApiError:
-    return ApiError(400, message, param=param, code="invalid_value")
 
 
 router = Router(

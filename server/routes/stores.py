@@ -6,6 +6,7 @@ Their files are in `store_files.py`.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from litestar import Router, delete, get, post
@@ -20,15 +21,13 @@ from server.ids import new_id
 from server.paging import paginate
 from server.records import Counts, Wanted, Window
 from server.schemas import Deleted, Listing, listing
+from server.schemas_search import RankingOptions, Search, SearchPage, search_hit
 from server.schemas_stores import (
-    RankingOptions,
-    Search,
-    SearchPage,
+    Retrieval,
     StoreCreate,
     StoreModify,
     StoreObject,
     chunking,
-    search_hit,
     store_object,
 )
 from server.services import AppServices, Services
@@ -74,7 +73,13 @@ def list_stores(
     page = paginate(services.library.stores(owner), window, lambda store: store.id)
     usage = services.ledger.attachments.usage(store.id for store in page.items)
     now = int(time.time())
-    return listing(page.map(lambda store: store_object(store, *usage[store.id], now=now)))
+    return listing(
+        page.map(
+            lambda store: store_object(
+                store, *usage[store.id], retrieval=_retrieval(services, store.id), now=now
+            )
+        )
+    )
 
 
 @get("/{store_id:str}", sync_to_thread=True)
@@ -158,7 +163,19 @@ def search_store(
 def _object(services: Services, owner: str, store_id: str) -> StoreObject:
     store = services.store(owner, store_id)
     counts, usage_bytes = services.ledger.attachments.usage([store_id]).get(store_id, (Counts(), 0))
-    return store_object(store, counts, usage_bytes, now=int(time.time()))
+    return store_object(
+        store,
+        counts,
+        usage_bytes,
+        retrieval=_retrieval(services, store_id),
+        now=int(time.time()),
+    )
+
+
+def _retrieval(services: Services, store_id: str) -> Retrieval:
+    calibration = services.library.calibrations.of(store_id)
+    index, recall = services.library.calibrations.index(store_id)
+    return Retrieval(**asdict(calibration), index=index, recall=recall)
 
 
 router = Router(

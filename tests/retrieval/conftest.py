@@ -20,8 +20,8 @@ from retrieval.parse import Parser
 WORDS = "the a of is returns refund warranty shipping days bag rack lamp price store".split()
 
 
-def build_embedder(folder: Path, *, seed: int = 0, window: int = 64) -> Path:
-    """Write a sentence-transformers folder: 2 layers, 32 wide, random weights of this seed."""
+def build_embedder(folder: Path, *, seed: int = 0, window: int = 64, dimension: int = 32) -> Path:
+    """Write a sentence-transformers folder: 2 layers, random weights of this seed."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     letters = string.ascii_lowercase + string.digits + string.punctuation
     pieces += [letter for letter in letters] + [f"##{letter}" for letter in letters]
@@ -37,7 +37,7 @@ def build_embedder(folder: Path, *, seed: int = 0, window: int = 64) -> Path:
     BertModel(
         BertConfig(
             vocab_size=len(vocabulary),
-            hidden_size=32,
+            hidden_size=dimension,
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=64,
@@ -56,7 +56,7 @@ def build_embedder(folder: Path, *, seed: int = 0, window: int = 64) -> Path:
     for name, content in {
         "modules.json": modules,
         "1_Pooling/config.json": {
-            "word_embedding_dimension": 32,
+            "word_embedding_dimension": dimension,
             "pooling_mode_mean_tokens": True,
         },
         "sentence_bert_config.json": {"max_seq_length": window, "do_lower_case": False},
@@ -75,6 +75,12 @@ def embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same dimension, other weights: another space."""
     return build_embedder(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def wider_embedder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another dimension: 48."""
+    return build_embedder(tmp_path_factory.mktemp("wider"), seed=2, dimension=48)
 
 
 @pytest.fixture(scope="session")

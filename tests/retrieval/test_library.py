@@ -192,9 +192,9 @@ def test_another_embedder_of_the_same_dimension_never_mixes_spaces(
     add(library, "d1")
     library.close()
     other = reopened(library, Embedder(other_embedder_folder, numeric_mode="fp32"), parser)
-    assert other.unembedded("vs") == 2
+    assert other.search_models.unembedded("vs") == 2
     assert other.search(["vs"], "refund", lexical=False) == []
-    assert other.rebuild("vs") == 2 and other.unembedded("vs") == 0
+    assert other.rebuild("vs") == 2 and other.search_models.unembedded("vs") == 0
     hit = other.search(["vs"], "refund")[0]
     assert hit.generation == other._embedder.fingerprint and hit.dense != 0
 
@@ -246,7 +246,7 @@ def test_searching_while_adding_and_removing_never_fails(library: Library) -> No
         thread.join()
     assert failures == []
     assert len(library.documents("vs")) == 20
-    assert len(library._generations.get("vs")) == library.store("vs").passages
+    assert len(library._generations.get("vs", library._embedder)) == library.store("vs").passages
 
 
 def test_any_sequence_of_changes_equals_a_dictionary(
@@ -295,7 +295,8 @@ def test_any_sequence_of_changes_equals_a_dictionary(
             documents = {document.id for document in self.library.documents("vs")}
             assert documents == set(self.expected)
             assert set(names(self.library, k=50)) == set(self.expected)
-            assert len(self.library._generations.get("vs")) == len(self.expected)
+            held = self.library._generations.get("vs", embedder)
+            assert len(held) == len(self.expected)
 
         def teardown(self) -> None:
             self.database.close()

@@ -7,6 +7,7 @@ from retrieval.embed import Embedder
 from retrieval.errors import NotFound
 from retrieval.filter import Filter
 from retrieval.library import Library
+from retrieval.passages import identifiers
 
 RETURNS = b"# Returns\n\nA refund is paid within 45 days.\n\n# Fees\n\nThe fee is 6 dollars."
 
@@ -84,3 +85,68 @@ def test_dense_scores_equal_numpy(library: Library, embedder: Embedder) -> None:
     for hit in library.search(["vs"], "lamp 3"):
         row = embedder.embed([hit.passage.text])[0]
         assert hit.dense == pytest.approx(float(np.dot(row, query)), abs=1e-5)
+
+
+# -- identifiers and several words
+
+
+@pytest.fixture
+def parts(library: Library) -> Library:
+    """Thirty documents that differ in nothing but numbers."""
+    for number in range(30):
+        text = (
+            f"The bag rack TX-44{number:02}/B is of price {number}. "
+            f"It was in order ORD-2024-1{number:02} of the store."
+        )
+        add(library, f"d{number}", text.encode(), name="")
+    return library
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 0.7])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "TX-4417/B",
+        "tx-4417/b",
+        "Where is ORD-2024-117?",
+        "what is the price of the TX-4417/B rack",
+        "order ORD-2024-117, the bag of it",
+    ],
+)
+def test_an_identifier_is_found_whatever_words_weigh(
+    parts: Library, query: str, weight: float | None
+) -> None:
+    assert names(parts, query, k=3, lexical_weight=weight)[0] == "d17"
+
+
+def test_parts_of_an_identifier_elsewhere_do_not_win(library: Library) -> None:
+    add(library, "whole", b"The lamp TX-4411/B is in the store.", name="")
+    add(library, "pieces", b"B is of 4411 days, b 4411 b 4411; the price of TX is TX.", name="")
+    assert names(library, "TX-4411/B")[0] == "whole"
+
+
+def test_words_in_quotation_marks_are_found_as_a_whole(library: Library) -> None:
+    add(library, "apart", b"The store is of the bag, and bag days are of the store bag.", name="")
+    add(library, "whole", b"Shipping of the bag store is in days.", name="")
+    assert names(library, 'the "bag store"', dense=False)[0] == "whole"
+
+
+def test_several_words_go_before_one_of_them(library: Library) -> None:
+    add(library, "one", b"The warranty, the warranty and the warranty.", name="")
+    add(library, "both", b"The warranty of the lamp is in the store.", name="")
+    assert names(library, "lamp warranty", dense=False)[0] == "both"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("TX-4411/B", ["TX-4411/B"]),
+        ("see ORD-2024-118 and 1234567", ["ORD-2024-118", "1234567"]),
+        ("part A4711b.", ["A4711b"]),
+        ("2024-05-17", ["2024-05-17"]),
+        ("within 45 days of 2024, a 45-day trial and 24/7", []),
+        ("well-known e-mail", []),
+    ],
+)
+def test_identifiers_are_told_from_words_and_numbers(query: str, found: list[str]) -> None:
+    assert identifiers(query) == found

@@ -120,6 +120,21 @@ def test_a_changed_file_replaces_its_older_version(house: Run, documents: Path) 
     assert len(found) == 1 and "60 days" in texts[0]
 
 
+def test_a_search_shows_scores_and_places(house: Run, documents: Path) -> None:
+    house("ingest", documents / "returns.md", "--store", "shown")
+    (hit,) = json.loads(
+        house("search", "returns days", "--store", "shown", "--k", "1", "--json").stdout
+    )
+    assert hit["score"] == hit["fused"] and hit["rerank"] is None
+    assert 0 < hit["dense"] <= 1 and hit["lexical"] > 0
+    assert hit["passage"]["start"] == 0 < hit["passage"]["end"]
+    assert hit["heading"] == "Returns" and hit["page"] is None and hit["generation"]
+    told = house("search", "returns days", "--store", "shown").stdout
+    assert f"dense {hit['dense']:.3f}  lexical {hit['lexical']:.3f}" in told
+    assert "returns.md, Returns, characters 0-" in told and hit["generation"] in told
+    house("search", "x", "--store", "shown", "--k", "51", status=2)
+
+
 def test_the_reasons_of_failures_are_told(house: Run, documents: Path) -> None:
     result = house("ingest", documents, "--store", "told", status=1)
     assert "2 of 3 files ready" in result.stdout
@@ -330,3 +345,5 @@ def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
     fault = gone[gone.index("MISS ") :].splitlines()
     assert gone.count("MISS ") == 1 and fault[0].startswith("MISS embedder ")
     assert fault[1].startswith("     fix: set HOUSEWORD_EMBEDDER")
+    gone = house("doctor", status=1, HOUSEWORD_RERANKER=str(tmp_path / "gone")).stdout
+    assert gone.count("MISS ") == 1 and "MISS reranker " in gone and "HOUSEWORD_RERANKER" in gone

@@ -208,7 +208,8 @@ def test_a_faulty_validation_file_is_refused_with_its_line(server, teacher) -> N
         ({"suffix": "Über uns"}, "suffix"),
         ({"suffix": "a" * 41}, "suffix"),
         ({"suffix": "GENERATOR"}, "suffix"),
-        ({"model": "EMBEDDER"}, "model"),
+        ({"model": "EMBEDDER"}, "metadata"),  # the store is empty: there is nothing to search
+        ({"training_file": ""}, "training_file"),
         ({"method": {"type": "reinforcement"}}, "method"),
         ({"hyperparameters": {"n_epochs": 0}}, "n_epochs"),
         ({"hyperparameters": {"n_epochs": 1.5}}, "n_epochs"),

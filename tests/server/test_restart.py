@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -106,6 +108,61 @@ def test_a_kill_during_ingestion_and_training_loses_nothing_acknowledged(
         assert begun < resumed and told[0] > 1, "it began again"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_kill_while_passages_are_embedded_anew_leaves_the_old_search_and_goes_on(
+    settings: Settings, eventually
+) -> None:
+    words = {"zq": "rain", "xv": "lamp", "jk": "rack", "wy": "tent", "qx": "hours", "vz": "price"}
+    pairs = "\n".join(
+        json.dumps({"question": f"{word} {word} {n}", "document": f"{thing}.md"})
+        for word, thing in words.items()
+        for n in range(14)
+    )
+    filler = "\n\n".join(f"# {n}\n\nThe bag {n} is in the house {n}." for n in range(3000))
+    documents = {**{f"{t}.md": f"The {t} is a {t}." for t in words.values()}, "all.md": filler}
+    told = "Embedded for the new model: "
+
+    def embedded(client: OpenAI, job_id: str) -> list[int]:
+        events = list(client.fine_tuning.jobs.list_events(job_id, limit=1000))[::-1]
+        messages = [event.message for event in events if event.message.startswith(told)]
+        return [int(message.removeprefix(told).split()[0]) for message in messages]
+
+    with server_process(settings) as process:
+        with wait_until_ready(process, settings) as client:
+            store_id = client.vector_stores.create(name="house").id
+            for name, text in documents.items():
+                file = client.files.create(file=(name, text.encode()), purpose="user_data")
+                client.vector_stores.files.create_and_poll(
+                    file.id, vector_store_id=store_id, poll_interval_ms=50
+                )
+            file = client.files.create(file=("p.jsonl", pairs.encode()), purpose="fine-tune")
+            body = {
+                "model": settings.embedder,
+                "training_file": file.id,
+                "method": "full",
+                "hyperparameters": {"n_epochs": 12, "learning_rate": 0.003, "batch_size": 16},
+                "metadata": {"vector_store_id": store_id},
+            }
+            job = client.post("/fine_tuning/jobs", cast_to=dict[str, Any], body=body)
+            eventually(lambda: embedded(client, job["id"]), seconds=240)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    with server_process(settings) as process, wait_until_ready(process, settings) as client:
+        models = f"/vector_stores/{store_id}/search_models"
+        assert client.get(models, cast_to=dict[str, Any])["active"] == "base"
+        assert client.vector_stores.search(store_id, query="the rain").data
+        eventually(
+            lambda: client.fine_tuning.jobs.retrieve(job["id"]).status != "running", seconds=240
+        )
+        ended = client.get(f"/fine_tuning/jobs/{job['id']}", cast_to=dict[str, Any])
+        assert ended["status"] == "succeeded" and ended["result"]["gate"], ended["error"]
+        steps = embedded(client, job["id"])
+        assert steps == sorted(steps) and steps[0] < 3000 <= steps[-1], steps
+        losses = client.fine_tuning.jobs.list_events(job["id"], limit=1000)
+        trained = [e.data["step"] for e in losses if "train_loss" in (e.data or {})]
+        assert len(trained) == len(set(trained)), "it was trained again"
 
 
 def test_a_second_process_refuses_and_says_why(settings: Settings) -> None:

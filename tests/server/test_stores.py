@@ -386,3 +386,29 @@ def test_unknown_ids_are_not_found(client: OpenAI, store_id: str) -> None:
             call()
         assert error.value.code == "not_found"
     assert stores.files.list(store_id).data == []
+
+
+def test_a_store_tells_how_it_is_searched(server, eventually) -> None:
+    client = server.client
+    store_id = client.vector_stores.create(name="tended").id
+    told = client.vector_stores.retrieve(store_id).model_extra["retrieval"]
+    assert (told["method"], told["lexical_weight"], told["index"]) == ("default", 0.3, "not loaded")
+    days = "days returns refund shipping order price store lamp rack tent bag".split()
+    for number in range(8):
+        parts = [
+            f"# {days[part]} of {days[number]} {number}{part}\n\n"
+            + " ".join(f"The {word} of the {days[number]} is {part}{number}." for word in days)
+            for part in range(3)
+        ]
+        file_id = upload(client, f"d{number}.md", "\n\n".join(parts).encode())
+        client.vector_stores.files.create(store_id, file_id=file_id)
+    fitted = eventually(
+        lambda: (
+            (now := client.vector_stores.retrieve(store_id).model_extra["retrieval"])["method"]
+            == "probes"
+            and now
+        ),
+        seconds=60,
+    )
+    assert fitted["probes"] >= 12 and 0 <= fitted["lexical_weight"] <= 1
+    assert 0 < fitted["threshold"] < 1 and fitted["index"] == "exact" and fitted["recall"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuning.embedder import STOCK, EmbedderConfig, Triple, mine, train_embedder
+from tuning.embedder import (
+    STOCK,
+    EmbedderConfig,
+    Triple,
+    _batches,
+    _no_negatives,
+    mine,
+    train_embedder,
+)
 from tuning.errors import Diverged, ExamplesError
 
 PAIRS = [
@@ -108,3 +117,45 @@ def test_mined_negatives_are_near_but_never_near_the_right_one() -> None:
     assert mine(query, passages, [[0]], count=5) == [[2, 3]]  # 1 is too near to be surely wrong
     assert mine(query, passages, [[0]], count=1) == [[2]]
     assert mine(query, passages, [[0, 2]], count=5) == [[3]]
+
+
+def plain(number: int, angle: float, **more: Any) -> Triple:
+    row = np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
+    return Triple(f"q{number}", f"p{number}", (), row, row, **more)
+
+
+def test_a_batch_holds_groups_of_questions_that_are_alike() -> None:
+    triples = [plain(number, (number % 4) + 0.01 * number) for number in range(16)]
+    config = EmbedderConfig(batch=8, group=4)
+    batches = list(_batches(triples, config, random.Random(0)))
+    assert sorted(triple.query for batch in batches for triple in batch) == sorted(
+        triple.query for triple in triples
+    )
+    for batch in batches:
+        for start in (0, 4):
+            assert len({int(triple.query[1:]) % 4 for triple in batch[start : start + 4]}) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 9])
+def test_every_question_is_in_one_batch(count: int) -> None:
+    triples = [plain(number, number) for number in range(count)]
+    for group in (1, 3, 8):
+        config = EmbedderConfig(batch=4, group=group)
+        seen = [t.query for batch in _batches(triples, config, random.Random(1)) for t in batch]
+        assert len(seen) == len(set(seen)) and count - len(seen) <= 1
+
+
+def test_what_may_be_right_is_no_negative() -> None:
+    batch = [
+        plain(0, 0.0, others=frozenset({"p2"})),
+        plain(1, 1.5),
+        plain(2, 3.0),
+        Triple("q3", "p1", (), plain(3, 0.0).query_row, plain(3, 0.1).passage_row),
+    ]
+    known = _no_negatives(batch, EmbedderConfig(guided=False)).tolist()
+    assert known[0] == [False, False, True, False], "another passage that answers it"
+    assert known[1] == [False, False, False, True], "the same passage"
+    wrong = Triple("q4", "p4", (), plain(4, 0.0).query_row, plain(4, 2.0).passage_row)
+    guided = _no_negatives([batch[0], wrong], EmbedderConfig(margin=0.1)).tolist()
+    assert guided[1] == [True, False], "the base likes it much better than the right one"
+    assert not any(_no_negatives([batch[0], wrong], EmbedderConfig(margin=3.0)).flatten().tolist())

@@ -1,0 +1,185 @@
+"""The calibration of each store: kept, read, and fitted again when the store has changed much.
+
+It is keyed by what embeds passages and questions (`generation`), because scores of one model say
+nothing of another's. Fitting takes seconds and happens in the background; a search reads one row.
+Read `Calibrations.fit` first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Literal
+
+from retrieval import passages, store
+from retrieval.calibrate import Calibration, Case, fit
+from retrieval.database import Connection, Database, Row
+from retrieval.errors import NotFound
+from retrieval.generations import Generations
+from retrieval.models import SearchModel
+from retrieval.probes import find_cases
+from retrieval.search_models import SearchModels
+
+MOST_QUESTIONS = 300
+POOL = 100  # passages that each side offers
+CHANGED_ENOUGH = 0.2  # of the passages: then it is fitted again
+
+Question = tuple[str, str]  # a question and the id of the document that answers it
+IndexKind = Literal["exact", "approximate", "not loaded"]
+_FIELDS = tuple(field.name for field in fields(Calibration))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibration with what it was fitted on: so many passages, and these questions if any."""
+
+    calibration: Calibration
+    passages: int
+    questions: tuple[Question, ...]
+
+
+class Calibrations:
+    """The calibrations of all stores; safe to use from any thread."""
+
+    def __init__(self, database: Database, generations: Generations, models: SearchModels) -> None:
+        self._database = database
+        self._generations = generations
+        self._models = models
+
+    def of(self, store_id: str) -> Calibration:
+        """Return what a store's search is set to; the default where nothing was fitted yet."""
+        return self._of(store_id, self._models.model(store_id))
+
+    def weight(self, store_ids: Sequence[str], model: SearchModel) -> float:
+        """Return how much words count where this model searches these stores together."""
+        return fmean(self._of(store_id, model).lexical_weight for store_id in store_ids)
+
+    def index(self, store_id: str) -> tuple[IndexKind, float | None]:
+        """Return what kind of index a store has, and an approximate one's measured recall@10."""
+        embedder = self._models.model(store_id).embedder
+        generation = self._generations.loaded(store_id, embedder)
+        if generation is None:
+            return "not loaded", None
+        return "exact" if generation.recall is None else "approximate", generation.recall
+
+    def tend(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bring up to date what lags behind changes, in the background: indexes, calibrations.
+
+        Searches go on meanwhile. Raises `Cancelled` once `stopped()`; the next call goes on.
+        """
+        with self._database.read() as connection:
+            ids = [row["id"] for row in connection.execute("SELECT id FROM stores ORDER BY id")]
+        for store_id in ids:
+            try:
+                model = self._models.model(store_id)
+                self._generations.grow(store_id, model.embedder)
+                with self._database.read() as connection:
+                    stale = is_stale(connection, store_id, model.name)
+                if stale:
+                    self.fit(store_id, stopped=stopped)
+            except NotFound:
+                continue  # deleted meanwhile
+
+    def fit(
+        self,
+        store_id: str,
+        *,
+        questions: Sequence[Question] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Calibration:
+        """Fit a store's calibration and keep it.
+
+        `questions` choose it where there are enough, else those of the last time, else probes
+        made of the documents. Raises `NotFound`, and `Cancelled` if `stopped()`; nothing is
+        changed then.
+        """
+        model = self._models.model(store_id)
+        with self._database.read() as connection:
+            store.revision(connection, store_id)
+            count = passages.count_in_store(connection, store_id)
+            before = find(connection, store_id, model.name)
+        if questions is None:
+            questions = before.questions if before else ()
+        questions = tuple(questions)[:MOST_QUESTIONS]
+        calibration = fit(self._cases(store_id, model, questions), method="questions")
+        if calibration.method == "default":
+            probes = find_cases(
+                self._database,
+                store_id,
+                model.embedder.fingerprint,
+                embed=model.embedder.embed,
+                embed_queries=model.embed_queries,
+                stopped=stopped,
+            )
+            calibration = fit(probes, method="probes")
+        fitted = Fitted(calibration, count, questions)
+        self._database.write(lambda connection: _keep(connection, store_id, model.name, fitted))
+        return calibration
+
+    def _of(self, store_id: str, model: SearchModel) -> Calibration:
+        with self._database.read() as connection:
+            fitted = find(connection, store_id, model.name)
+        return fitted.calibration if fitted else Calibration()
+
+    def _cases(
+        self, store_id: str, model: SearchModel, questions: Sequence[Question]
+    ) -> list[Case]:
+        """What a search finds for each question whose document is in the store."""
+        index = self._generations.get(store_id, model.embedder)
+        cases = []
+        for query, document_id in questions:
+            vector = model.embed_query(query)
+            near = dict(index.search(vector, POOL))
+            with self._database.read() as connection:
+                words = dict(passages.search_words(connection, [store_id], query, POOL))
+                shown = passages.find_found(connection, [*near, *words])
+                own = passages.find_passages(connection, store_id, document_id)
+            near |= dict(index.search(vector, POOL, ids=list(words)))
+            texts = {
+                key: f"{row['document_name']} {row['heading'] or ''} {row['text']}"
+                for key, row in shown.items()
+            }
+            near = {key: score for key, score in near.items() if key in texts}
+            words = {key: score for key, score in words.items() if key in texts}
+            if own:
+                ids = frozenset(passage.id for passage in own)
+                cases.append(Case(query, near, words, ids, texts))
+        return cases
+
+
+def find(connection: Connection, store_id: str, generation: str) -> Fitted | None:
+    """Return a store's calibration, or None where it was never fitted."""
+    row = connection.execute(
+        "SELECT * FROM calibrations WHERE store_id = ? AND generation = ?", (store_id, generation)
+    ).fetchone()
+    return _fitted(row) if row else None
+
+
+def is_stale(connection: Connection, store_id: str, generation: str) -> bool:
+    """Whether the store has changed so much that its calibration should be fitted again."""
+    count = passages.count_in_store(connection, store_id)
+    fitted = find(connection, store_id, generation)
+    if fitted is None:
+        return count > 0
+    return abs(count - fitted.passages) > CHANGED_ENOUGH * fitted.passages
+
+
+def _keep(connection: Connection, store_id: str, generation: str, fitted: Fitted) -> None:
+    if not connection.execute("SELECT 1 FROM stores WHERE id = ?", (store_id,)).fetchone():
+        return  # deleted meanwhile
+    values = [getattr(fitted.calibration, name) for name in _FIELDS]
+    connection.execute(
+        f"INSERT OR REPLACE INTO calibrations (store_id, generation, {', '.join(_FIELDS)}, "
+        f"passages, questions) VALUES ({', '.join('?' * (len(_FIELDS) + 4))})",
+        (store_id, generation, *values, fitted.passages, json.dumps(fitted.questions)),
+    )
+
+
+def _fitted(row: Row) -> Fitted:
+    return Fitted(
+        Calibration(**{name: row[name] for name in _FIELDS}),
+        row["passages"],
+        tuple((query, document) for query, document in json.loads(row["questions"])),
+    )
