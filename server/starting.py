@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import uvicorn
 from litestar.types import Message, Receive, Scope, Send
@@ -18,6 +15,7 @@ from retrieval.errors import HousewordRetrievalError
 from server.errors import ServerError
 from server.settings import Settings
 from tuning.errors import TuningError
+from tuning.imports import quick_imports
 from tuning.source import find_source
 
 logger = logging.getLogger(__name__)
@@ -97,26 +95,6 @@ class Runner:
             if not isinstance(self._failure, _MENDABLE):
                 logger.exception("the server failed")
             raise
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Import torch and the libraries in some 6 s instead of 9 (measured in benchmarks/LOG.md).
-
-    The collector would walk a million new objects that live as long as the process, and
-    transformers would import torch's distributed tensors, which one process never uses.
-    """
-    gc.disable()
-    import torch
-
-    available = torch.distributed.is_available
-    torch.distributed.is_available = lambda: False  # transformers asks once and remembers
-    try:
-        yield
-    finally:
-        torch.distributed.is_available = available
-        gc.freeze()
-        gc.enable()
 
 
 def listen(host: str, port: int) -> socket.socket:

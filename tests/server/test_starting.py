@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from server.errors import AlreadyRunning
 from server.settings import Settings
-from server.starting import Runner, StartError, listen, quick_imports
+from server.starting import Runner, StartError, listen
 
 
 def test_a_taken_port_is_told_before_any_model_is_loaded() -> None:
@@ -47,11 +45,3 @@ def test_a_reranker_that_is_not_there_is_the_reason(
 def test_a_held_directory_is_the_reason(server) -> None:
     with listen("127.0.0.1", 0) as listener, pytest.raises(AlreadyRunning, match="in use"):
         Runner(server.settings).run(listener)
-
-
-def test_quick_imports_leave_torch_and_the_collector_as_they_were() -> None:
-    available = torch.distributed.is_available
-    with pytest.raises(ImportError), quick_imports():
-        assert not torch.distributed.is_available() and not gc.isenabled()
-        import houseword_has_no_such_module  # noqa: F401
-    assert torch.distributed.is_available is available and gc.isenabled()
