@@ -95,6 +95,29 @@ def test_questions_find_their_documents(shop, demo: Path) -> None:
     assert sum(found) >= 0.8 * len(found) >= 5
 
 
+def test_a_store_of_one_short_document_answers(shop) -> None:
+    """Little stores have next to no BM25; their evidence must not look weak for that."""
+    text = b"Returns are accepted within 45 days of delivery. Repairs cost 12 dollars."
+    file = shop.client.files.create(file=("terms.txt", text), purpose="user_data")
+    store = shop.client.vector_stores.create(name="terms")
+    added = shop.client.vector_stores.files.create_and_poll(
+        file.id, vector_store_id=store.id, poll_interval_ms=100
+    )
+    assert added.status == "completed", added.last_error
+    for question, fact in {
+        "How many days do I have to return an order?": "45 days",
+        "How much does a repair cost?": "12 dollars",
+    }.items():
+        answer = say(
+            shop,
+            BASE,
+            messages=[{"role": "user", "content": question}],
+            max_tokens=48,
+            extra_body={"vector_store_ids": [store.id]},
+        )
+        assert fact in answer.choices[0].message.content
+
+
 def test_a_short_training_teaches_a_voice_that_answers_from_the_documents(shop, job) -> None:
     assert job.status == "succeeded", job.error
     result = job.model_extra["result"]
