@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     questions = [json.loads(line) for line in lines if line.strip()]
     with tempfile.TemporaryDirectory() as temporary:
         settings = Settings.load(data_dir=options.data_dir or Path(temporary))
-        store = _ingest(settings, options.documents)
+        store = ingest(settings, options.documents)
         prepared, prompt_digest, finding = _prepared(settings, store, questions, options.voice)
         drafts, writing = _drafts(settings, prepared, prompt_digest)
     began = time.monotonic()
@@ -150,7 +150,7 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _ingest(settings: Settings, documents: Path) -> str:
+def ingest(settings: Settings, documents: Path) -> str:
     """Put the documents into a store of their own; returns its id."""
     console = Console(stderr=True)
     with connect(settings) as client:

@@ -19,6 +19,7 @@ from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Change
 from server.disarm import disarmed
+from server.followup import standalone
 from server.grounds import Grounds, find
 from server.guard import Guard, guard_of
 from server.prompt import Evidence, Message, build
@@ -115,7 +116,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         policy = "off"  # nothing was searched, so nothing can be held against it
     elif policy == "strict":
         grounds = find(
-            question.messages[-1]["content"],
+            standalone(question.messages),
             found,
             services.embedder,
             threshold=services.settings.abstain_below,
@@ -186,7 +187,8 @@ def _search(
             return None, ()
     k = question.hits or services.settings.hits
     k = max(k, GROUND_HITS) if strict else k
-    hits = services.library.search(stores, asked, k=k, filter=question.filter)
+    query = standalone(question.messages)
+    hits = services.library.search(stores, query, k=k, filter=question.filter)
     return stores, disarmed(hits, question=asked)
 
 
