@@ -12,7 +12,7 @@ from retrieval.claims import content_words, figures
 from server.prompt import Message
 
 _FEW_WORDS = 2  # content words; with fewer a question hardly names its subject
-_LEANING_WORDS = 6
+_LEANING_WORDS = 4
 _OPENING = re.compile(
     r"\W*(?:and|but|also|or|then|so|what about|how about|what if|why not|for)\b", re.IGNORECASE
 )

@@ -11,6 +11,7 @@ is served. It knows no model and no database. Read `Strict.add` first, then `Str
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -28,6 +29,11 @@ POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
 
 _FRAME_WORDS = 9  # a greeting or a parting is short
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
+# What no sentence ends with: the model was stopped there.
+_CUT = re.compile(
+    r"\b(?:the|a|an|of|to|for|and|or|in|on|at|with|by|from|is|are|was|were|if|your|our)$",
+    re.IGNORECASE,
+)
 # The draft itself says that it has no answer: less is needed to believe it.
 _DOUBT = 1.5
 
@@ -149,7 +155,8 @@ class Strict:
         if not words and figures(sentence):
             return self._drop(sentence, "a number alone")
         echoes = bool(words) and words <= content_words(f"Question {self._message}")
-        broken = sentence[-1].isalnum() and bool(self.changes or self.cited)
+        unended = sentence[-1].isalnum() and bool(self.changes or self.cited)
+        broken = unended or bool(_CUT.search(sentence))
         if echoes or broken or not figures(sentence) <= self._figures:
             return self._drop(sentence, "it asks the question again" if echoes else NOT_SAID)
         return self._say(gap, sentence)
@@ -219,6 +226,7 @@ class Strict:
         words = content_words(sentence)
         return (
             len(sentence.split()) <= _FRAME_WORDS
+            and not _CUT.search(sentence)
             and not figures(sentence)
             and not names(sentence)
             and 2 * len(words & self._topic) < max(len(words), 1)

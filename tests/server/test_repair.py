@@ -126,6 +126,14 @@ def test_a_decline_in_the_voices_own_words_is_kept_on_weak_evidence() -> None:
     assert served(draft, WEAK).endswith("Our documents don't say. Until the next tide, the bench.")
 
 
+def test_what_was_cut_off_is_not_said() -> None:
+    own = "I don't have that in our documents."
+    assert served(f"{own} The", WEAK) == own
+    assert served("You have 45 days after delivery for returns, taken as usual. You can, if") == (
+        "You have 45 days after delivery for returns, taken as usual. [1]"
+    )
+
+
 def test_a_decline_is_overruled_where_the_evidence_is_strong() -> None:
     out = served("I don't have that in our documents.")
     assert out.startswith(QUOTED) and not looks_like_decline(out)
