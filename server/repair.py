@@ -83,6 +83,7 @@ class Strict:
         self._open = ""
         self._answered = False  # the draft says the best sentence in words of its own
         self._said: list[Sentence] = []  # what was quoted
+        self._heard: set[str] = set()  # the draft's sentences so far
         self._declined = False
         self._first = True
         self._sent = False
@@ -123,6 +124,10 @@ class Strict:
         first, self._first = self._first, False
         if not sentence:
             return ""
+        plain = sentence.casefold()
+        if plain in self._heard:
+            return self._drop(sentence, "it has been said")
+        self._heard.add(plain)
         if first and self._is_frame(sentence) and not looks_like_decline(sentence):
             return self._say(gap, sentence)
         return self._claim(gap, sentence)

@@ -134,6 +134,11 @@ def test_what_was_cut_off_is_not_said() -> None:
     )
 
 
+def test_nothing_is_said_twice() -> None:
+    claim = "You have 45 days after delivery for returns, taken as usual."
+    assert served(f"{claim} {claim} {claim}") == f"{claim} [1]"
+
+
 def test_a_decline_is_overruled_where_the_evidence_is_strong() -> None:
     out = served("I don't have that in our documents.")
     assert out.startswith(QUOTED) and not looks_like_decline(out)
