@@ -138,6 +138,22 @@ def quote(sentences: Sequence[Sentence]) -> list[Sentence]:
     return chosen
 
 
+def distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits without those that say nothing new: an earlier one has all their words.
+
+    So a document that was added twice, or a paragraph that two documents share, takes up the room
+    of one. A row of a table that differs in one figure or name stays.
+    """
+    kept: list[Hit] = []
+    held: list[set[str]] = []
+    for hit in hits:
+        words = _words(f"{hit.passage.heading or ''} {hit.passage.text}")
+        if not any(words <= other for other in held):
+            kept.append(hit)
+            held.append(words)
+    return kept
+
+
 def asked_kind(question: str) -> str | None:
     """What a question asks for: money, time, number or name; None where it does not say."""
     return next((kind for kind, asked in _ASKED if asked.search(question)), None)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from retrieval.extract import distinct
 from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.cite import Change
@@ -189,7 +190,7 @@ def _search(
     k = max(k, GROUND_HITS) if strict else k
     query = standalone(question.messages)
     hits = services.library.search(stores, query, k=k, filter=question.filter)
-    return stores, disarmed(hits, question=asked)
+    return stores, disarmed(distinct(hits), question=asked)
 
 
 def guard_for(prepared: Prepared) -> Guard:
