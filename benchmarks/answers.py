@@ -34,14 +34,14 @@ from typing import Any
 
 from rich.console import Console
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
+from retrieval.grounds import find
 from retrieval.records import Hit
 from server.answer import Prepared, Question, prepare
 from server.auth import LOCAL_OWNER
 from server.cite import without_markers
 from server.client import ClientError, connect
 from server.evaluate import declined, expected_found
-from server.grounds import find
 from server.ingestion import ingest_paths
 from server.repair import mend
 from server.services import open_services

@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.voice_report import ARMS, Asked, report, table
-from server.answer import Question, prepare
+from server.answer import Prepared, Question, prepare
 from server.auth import LOCAL_OWNER
 from server.client import ClientError, connect
 from server.ingestion import ingest_paths
@@ -185,37 +185,46 @@ def measure(
         task = job["result"].get("task") or {"kind": "reply"}
         longest = _longest(train, characters=2 if task["kind"] == "json" else 4)
 
-        def built(arm: str, question: str, *, search: bool | None = None) -> tuple[Message, ...]:
+        def built(arm: str, question: str, *, search: bool | None = None) -> Prepared:
             history = shots if arm == "few_shot" else ()
-            asked = Question(
+            request = Question(
                 # One form for all arms: what the voice's card says of documents counts for all.
                 model=model["tuned"],
                 messages=(*history, {"role": "user", "content": question}),
                 sampling=Sampling(),
                 **({} if search is None else {"search": search}),
             )
-            return prepare(services, LOCAL_OWNER, asked).messages
+            return prepare(services, LOCAL_OWNER, request)
 
         for arm in ARMS:
             adapter = adapters[arm]
             for number, pair in enumerate(held_out):
-                messages = built(arm, pair.input)
-                prompts.append(Prompt(f"{arm}:pair:{number}", messages, adapter, longest))
+                prepared = built(arm, pair.input)
+                # A voice of labels or JSON is held to them when it is served; the others are not.
+                grammar = prepared.question.sampling.grammar if adapter else None
+                prompts.append(
+                    Prompt(
+                        f"{arm}:pair:{number}", prepared.messages, adapter, longest, grammar=grammar
+                    )
+                )
                 if number < HELD_OUT:
                     prompts.append(
-                        Prompt(f"{arm}:loss:{number}", messages, adapter, reply=pair.output)
+                        Prompt(
+                            f"{arm}:loss:{number}", prepared.messages, adapter, reply=pair.output
+                        )
                     )
             for number, question in enumerate(questions):
                 prompts.append(
                     Prompt(
                         f"{arm}:question:{number}",
-                        built(arm, question["question"], search=True),
+                        built(arm, question["question"], search=True).messages,
                         adapter,
                         QUESTION_TOKENS,
                     )
                 )
         for number, pair in enumerate(train[:STYLE_TEXTS]):
-            prompts.append(Prompt(f"style:{number}", built("base", pair.input), None, longest))
+            messages = built("base", pair.input).messages
+            prompts.append(Prompt(f"style:{number}", messages, None, longest))
         probes = [row for row in run.rows() if row.split == "train" and facts(row)][:PROBES]
         for number, row in enumerate(probes):
             for arm in ARMS:

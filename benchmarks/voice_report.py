@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
 from retrieval.measure import interval
 from server.evaluate import declined, expected_found
 from server.judging import facts
 from tuning.overlap import copied_ngrams, rouge_l
 from tuning.records import Row, Text
-from tuning.style import StyleJudge
+from tuning.style import StyleJudge, function_word_distance
 from tuning.task_measures import LabelScores, json_scores, label_scores
 
 ARMS = ("base", "few_shot", "tuned")
@@ -45,6 +45,7 @@ def report(asked: Asked, texts: Mapping[str, Text]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "ceiling": {
             "style": statistics.fmean(judge.score(asked.held_out)),
+            "function_words": function_word_distance(asked.taught, asked.held_out),
             "copied_ngram": statistics.fmean(copied_ngrams(asked.held_out, asked.taught)),
         }
     }
@@ -66,6 +67,7 @@ def _arm(
         "style": statistics.fmean(judge.score(written)),
         "heldout_loss": statistics.fmean(loss for loss in losses if loss is not None),
         "rougeL": statistics.fmean(map(rouge_l, written, house)),
+        "function_words": function_word_distance(written, house),
         "copied_ngram": statistics.fmean(copied_ngrams(written, asked.taught)),
         "prompt_tokens": statistics.fmean(
             asked.prompt_tokens[f"{arm}:pair:{n}"] for n in range(len(house))

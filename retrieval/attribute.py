@@ -3,15 +3,14 @@
 Lexical, so that it costs next to nothing: a claim is aligned to the one or two neighbouring
 sentences of a passage that hold most of its content words, rare ones counting more. A figure must
 stand there in the same unit, a name must stand in the passage, and "not" must be said by both.
-Where vectors are handed in, closeness in meaning helps a paraphrase over the bar; it never excuses
-a figure or a name. It knows no model and no store; the words and figures themselves are in
+It knows no model and no store; the words and figures themselves are in
 `claims.py`. Read `attribute` first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -29,12 +28,6 @@ from retrieval.claims import (
 )
 
 MIN_SUPPORT = 0.5
-# A paraphrase needs fewer of the words where the vectors of claim and sentence are this close.
-MIN_SUPPORT_NEAR, NEAR = 0.3, 0.7
-
-Similarity = Callable[[str, str], float]  # cosine of a claim and a text
-
-__all__ = ["Claim", "attribute", "check", "content_words", "figures", "split_claims", "support"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +64,10 @@ class _Window:
     negated: bool
 
 
-def attribute(
-    answer: str,
-    passages: Sequence[str],
-    *,
-    message: str = "",
-    similarity: Similarity | None = None,
-) -> list[Claim]:
+def attribute(answer: str, passages: Sequence[str], *, message: str = "") -> list[Claim]:
     """Return every claim of the answer with its support; `message` is the user's own."""
     return [
-        check(answer[start:end], passages, message=message, similarity=similarity, start=start)
+        check(answer[start:end], passages, message=message, start=start)
         for start, end in split_claims(answer)
     ]
 
@@ -101,7 +88,6 @@ def check(
     passages: Sequence[str],
     *,
     message: str = "",
-    similarity: Similarity | None = None,
     min_support: float = MIN_SUPPORT,
     start: int = 0,
 ) -> Claim:
@@ -114,20 +100,18 @@ def check(
     text = without_citations(claim)
     if not states_something(text):
         return Claim(start, end, None, 0.0, states=False, supported=True)
-    best = _best(text, passages, similarity, min_support)
+    best = _best(text, passages)
     if best is not None and best[0] >= min_support:
         score, index, window = best
         return Claim(start, end, index, score, window.start, window.end, supported=True)
-    own = _best(text, [message], None, min_support) if message else None
+    own = _best(text, [message]) if message else None
     held = own is not None and own[0] >= min_support
     score = best[0] if best else 0.0
     missing = () if held else _missing(text, [*passages, message])
     return Claim(start, end, None, score, supported=held, missing=missing)
 
 
-def _best(
-    text: str, passages: Sequence[str], similarity: Similarity | None, min_support: float
-) -> tuple[float, int, _Window] | None:
+def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | None:
     words, wanted = content_words(text), quantities(text)
     wanted_names, negated = names(text), is_negated(text)
     everything = [_read(passage) for passage in passages]
@@ -145,9 +129,6 @@ def _best(
                 continue
             found = sum(weight for word, weight in weights.items() if word in window.words)
             score = found / whole if whole else 1.0
-            if similarity is not None and MIN_SUPPORT_NEAR <= score < min_support:
-                near = similarity(text, passages[index][window.start : window.end])
-                score = min_support if near >= NEAR else score
             if best is None or score > best[0]:
                 best = (score, index, window)
     return best

@@ -14,15 +14,20 @@ from statistics import fmean
 from typing import Literal
 
 from retrieval import passages, store
-from retrieval.calibrate import Calibration, Case, fit
+from retrieval.calibrate import ENOUGH_CASES, Calibration, Case, fit_weight, separate
 from retrieval.database import Connection, Database, Row
-from retrieval.errors import NotFound
+from retrieval.errors import Cancelled, NotFound
+from retrieval.extract import distinct, rank
 from retrieval.generations import Generations
+from retrieval.grounds import HITS, confidence
 from retrieval.models import SearchModel
 from retrieval.probes import find_cases
+from retrieval.search import MAX_HITS, search
 from retrieval.search_models import SearchModels
+from retrieval.versions import BASE
 
 MOST_QUESTIONS = 300
+MOST_WEIGHED = 100  # questions on which a threshold is fitted
 POOL = 100  # passages that each side offers
 CHANGED_ENOUGH = 0.2  # of the passages: then it is fitted again
 
@@ -56,6 +61,10 @@ class Calibrations:
         """Return how much words count where this model searches these stores together."""
         return fmean(self._of(store_id, model).lexical_weight for store_id in store_ids)
 
+    def threshold(self, store_ids: Sequence[str]) -> float:
+        """Return the confidence below which what these stores hold together is no answer."""
+        return fmean(self.of(store_id).threshold for store_id in store_ids)
+
     def index(self, store_id: str) -> tuple[IndexKind, float | None]:
         """Return what kind of index a store has, and an approximate one's measured recall@10."""
         embedder = self._models.model(store_id).embedder
@@ -70,8 +79,8 @@ class Calibrations:
         Searches go on meanwhile. Raises `Cancelled` once `stopped()`; the next call goes on.
         """
         with self._database.read() as connection:
-            ids = [row["id"] for row in connection.execute("SELECT id FROM stores ORDER BY id")]
-        for store_id in ids:
+            store_ids = store.find_store_ids(connection)
+        for store_id in store_ids:
             try:
                 model = self._models.model(store_id)
                 self._generations.grow(store_id, model.embedder)
@@ -87,24 +96,31 @@ class Calibrations:
         store_id: str,
         *,
         questions: Sequence[Question] | None = None,
+        version: str | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Calibration:
-        """Fit a store's calibration and keep it.
+        """Fit a store's calibration and keep it; `version` names one that does not serve.
 
         `questions` choose it where there are enough, else those of the last time, else probes
         made of the documents. Raises `NotFound`, and `Cancelled` if `stopped()`; nothing is
         changed then.
         """
-        model = self._models.model(store_id)
+        model = self._models.model(store_id, version)
         with self._database.read() as connection:
             store.revision(connection, store_id)
             count = passages.count_in_store(connection, store_id)
-            before = find(connection, store_id, model.name)
-        if questions is None:
-            questions = before.questions if before else ()
+            if questions is None:
+                questions = _questions(connection, store_id)
+            held = {document.id for document in store.find_documents(connection, store_id)}
         questions = tuple(questions)[:MOST_QUESTIONS]
-        calibration = fit(self._cases(store_id, model, questions), method="questions")
-        if calibration.method == "default":
+        known = [(query, document_id) for query, document_id in questions if document_id in held]
+        cases = self._cases(store_id, model, known, stopped)
+        if len(cases) >= ENOUGH_CASES:
+            weight = fit_weight(cases)
+            right, wrong = self._confidences(store_id, model, known, weight, stopped)
+            threshold, separation = separate(right, wrong)
+            calibration = Calibration(weight, threshold, "questions", len(cases), separation)
+        else:
             probes = find_cases(
                 self._database,
                 store_id,
@@ -113,7 +129,10 @@ class Calibrations:
                 embed_queries=model.embed_queries,
                 stopped=stopped,
             )
-            calibration = fit(probes, method="probes")
+            calibration = Calibration()
+            if len(probes) >= ENOUGH_CASES:
+                weight = fit_weight(probes)
+                calibration = Calibration(weight, method="probes", probes=len(probes))
         fitted = Fitted(calibration, count, questions)
         self._database.write(lambda connection: _keep(connection, store_id, model.name, fitted))
         return calibration
@@ -124,29 +143,56 @@ class Calibrations:
         return fitted.calibration if fitted else Calibration()
 
     def _cases(
-        self, store_id: str, model: SearchModel, questions: Sequence[Question]
+        self,
+        store_id: str,
+        model: SearchModel,
+        questions: Sequence[Question],
+        stopped: Callable[[], bool],
     ) -> list[Case]:
-        """What a search finds for each question whose document is in the store."""
+        """What a search finds for each question."""
         index = self._generations.get(store_id, model.embedder)
         cases = []
         for query, document_id in questions:
+            _go_on(stopped)
             vector = model.embed_query(query)
             near = dict(index.search(vector, POOL))
             with self._database.read() as connection:
                 words = dict(passages.search_words(connection, [store_id], query, POOL))
-                shown = passages.find_found(connection, [*near, *words])
                 own = passages.find_passages(connection, store_id, document_id)
             near |= dict(index.search(vector, POOL, ids=list(words)))
-            texts = {
-                key: f"{row['document_name']} {row['heading'] or ''} {row['text']}"
-                for key, row in shown.items()
-            }
-            near = {key: score for key, score in near.items() if key in texts}
-            words = {key: score for key, score in words.items() if key in texts}
-            if own:
-                ids = frozenset(passage.id for passage in own)
-                cases.append(Case(query, near, words, ids, texts))
+            cases.append(Case(query, near, words, frozenset(passage.id for passage in own)))
         return cases
+
+    def _confidences(
+        self,
+        store_id: str,
+        model: SearchModel,
+        questions: Sequence[Question],
+        weight: float,
+        stopped: Callable[[], bool],
+    ) -> tuple[list[float], list[float]]:
+        """How sure each question's hits are to answer it, and those of other documents alone."""
+        base = self._models.model(store_id, BASE).embedder  # judges answers, whatever searches
+        right, wrong = [], []
+        for query, document_id in questions[:MOST_WEIGHED]:
+            _go_on(stopped)
+            hits = search(
+                self._database,
+                self._generations,
+                model,
+                [store_id],
+                query,
+                k=MAX_HITS,
+                filter=None,
+                lexical_weight=weight,
+                lexical=True,
+                dense=True,
+            )
+            hits = distinct(hits)
+            others = [hit for hit in hits if hit.passage.document_id != document_id]
+            right.append(confidence(rank(query, hits[:HITS], base)))
+            wrong.append(confidence(rank(query, others[:HITS], base)))
+        return right, wrong
 
 
 def find(connection: Connection, store_id: str, generation: str) -> Fitted | None:
@@ -155,6 +201,19 @@ def find(connection: Connection, store_id: str, generation: str) -> Fitted | Non
         "SELECT * FROM calibrations WHERE store_id = ? AND generation = ?", (store_id, generation)
     ).fetchone()
     return _fitted(row) if row else None
+
+
+def _questions(connection: Connection, store_id: str) -> tuple[Question, ...]:
+    """The questions that were last given for a store, whatever searched it then."""
+    row = connection.execute(
+        "SELECT * FROM calibrations WHERE store_id = ? LIMIT 1", (store_id,)
+    ).fetchone()
+    return _fitted(row).questions if row else ()
+
+
+def _go_on(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise Cancelled("the calibration was stopped: there is other work")
 
 
 def is_stale(connection: Connection, store_id: str, generation: str) -> bool:
@@ -174,6 +233,10 @@ def _keep(connection: Connection, store_id: str, generation: str, fitted: Fitted
         f"INSERT OR REPLACE INTO calibrations (store_id, generation, {', '.join(_FIELDS)}, "
         f"passages, questions) VALUES ({', '.join('?' * (len(_FIELDS) + 4))})",
         (store_id, generation, *values, fitted.passages, json.dumps(fitted.questions)),
+    )
+    connection.execute(
+        "UPDATE calibrations SET questions = ? WHERE store_id = ?",
+        (json.dumps(fitted.questions), store_id),
     )
 
 

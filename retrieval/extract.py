@@ -101,7 +101,8 @@ def rank(question: str, hits: Sequence[Hit], embedder: Embeds) -> list[Sentence]
         word: math.log(1 + len(hits) / (0.5 + sum(word in words for words in held)))
         for word in wanted
     }
-    kind = asked_kind(question)
+    # Behind the message that it leans on, the last line is what is asked.
+    kind = asked_kind(question.rsplit("\n", 1)[-1]) or asked_kind(question)
     sentences = []
     for (index, start, end), text, close in zip(found, texts, closeness, strict=True):
         words, passage_words = _share(weights, _words(text)), _share(weights, held[index])

@@ -89,14 +89,26 @@ class Generations:
 
         Returns whether it was replaced: not, where the store has changed in the meantime.
         """
-        key = (store_id, embedder.fingerprint)
-        served = self._served.get(key)
+        served = self._served.get((store_id, embedder.fingerprint))
         if served is None or not served.generation.is_outgrown(self._inverted_from):
             return False
+        return self._replace(store_id, embedder)
+
+    def renew(self, store_id: str, embedder: EmbedsTexts) -> None:
+        """Build a generation anew from the stored vectors, while the old one serves if there is."""
+        while not self._replace(store_id, embedder):
+            pass  # the store has changed in the meantime
+
+    def _replace(self, store_id: str, embedder: EmbedsTexts) -> bool:
+        key = (store_id, embedder.fingerprint)
+        served = self._served.get(key)
         built = self._build(store_id, embedder)
         with self.changing:
-            if self._served.get(key) is not served or served.revision != built.revision:
+            with self._database.read() as connection:
+                current = store.revision(connection, store_id) == built.revision
+            if not current or self._served.get(key) is not served:
                 return False
+            shutil.rmtree(self._folder / store_id / embedder.fingerprint, ignore_errors=True)
             self._served[key] = built
         return True
 

@@ -8,9 +8,11 @@ HTTP, queues or answers.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from retrieval.search_models import SearchModels
 from retrieval.split import split
 from retrieval.vectors import INVERTED_FROM
 from retrieval.versions import BASE
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Also = Callable[[Connection], None]
@@ -260,21 +264,30 @@ class Library:
         self._database.erase()
         return ids is not None
 
-    def rebuild(self, store_id: str, *, progress: Progress | None = None) -> int:
-        """Embed what lacks a vector of what serves, and build the generation anew.
+    def tend(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bring up to date what lags behind, in the background, while searches go on.
 
-        Returns its number of rows. Needed after the base embedder was changed
-        (`search_models.unembedded` counts what is missing); the old one's vectors stay until
-        their documents go.
+        After another base embedder was configured, passages are embedded by that; until then they
+        are found by words alone. Then indexes and calibrations follow. Raises `Cancelled` once
+        `stopped()`; the next call goes on from there.
         """
 
-        def tell(done: int, total: int) -> None:
-            if progress is not None:
-                progress("embedding", done, total)
+        def check() -> None:
+            if stopped():
+                raise Cancelled("what lags behind waits: there is other work")
 
-        serving = self.search_models.active(store_id)
-        self._generations.drop(store_id, self.search_models.model(store_id).embedder)
-        return self.search_models.build(store_id, serving.id if serving else BASE, progress=tell)
+        models = self.search_models
+        with self._database.read() as connection:
+            store_ids = store.find_store_ids(connection)
+        for store_id in store_ids:
+            with suppress(NotFound):  # deleted meanwhile
+                active = models.active(store_id)
+                serving = active.id if active else BASE
+                for version in dict.fromkeys([serving, models.previous(store_id) or BASE]):
+                    if count := models.unembedded(store_id, version):
+                        logger.info("%s: %s passages to embed for %s", store_id, count, version)
+                        models.build(store_id, version, check=check)
+        self.calibrations.tend(stopped=stopped)
 
     # -- search
 

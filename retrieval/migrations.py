@@ -184,6 +184,11 @@ def m007_create_calibrations(connection: Connection) -> None:
     )
 
 
+def m008_fit_calibrations_again(connection: Connection) -> None:
+    """Their thresholds were of another measure; they are fitted again in the background."""
+    connection.execute("DELETE FROM calibrations")
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
@@ -192,4 +197,5 @@ MIGRATIONS = (
     m005_create_full_text,
     m006_create_search_models,
     m007_create_calibrations,
+    m008_fit_calibrations_again,
 )

@@ -187,19 +187,12 @@ def _case(
     best = sorted(scores, key=lambda at: -scores[at])[:PASSAGES_OF_A_PROBE]
     lexical = dict(list(lexical.items())[:PASSAGES_OF_A_PROBE])
     document = sample[probe.at]["document_id"]
-    texts = {at: _shown(sample[at]) for at in {*best, *lexical} if at != probe.at}
-    texts[probe.at] = f"{probe.context} {probe.text}"
     return Case(
         probe.query,
         {at: scores[at] for at in {*best, *lexical}},
         lexical,
         frozenset(at for at, row in enumerate(sample) if row["document_id"] == document),
-        texts,
     )
-
-
-def _shown(row: Row) -> str:
-    return f"{row['document_name']} {row['heading'] or ''} {row['text']}"
 
 
 def _in_parts(embed: Embeds, texts: Sequence[str], stopped: Callable[[], bool]) -> Rows:

@@ -170,7 +170,7 @@ class SearchModels:
             total = self._count(store_id)
             progress(total, total)
         if changed:
-            self._generations.drop(store_id, embedder)
+            self._generations.renew(store_id, embedder)
         return len(self._generations.get(store_id, embedder))
 
     def unembedded(self, store_id: str, version_id: str | None = None) -> int:

@@ -60,6 +60,11 @@ def find_stores(connection: Connection, owner: str) -> list[Store]:
     return [_store(row) for row in connection.execute(sql, (owner,))]
 
 
+def find_store_ids(connection: Connection) -> list[str]:
+    """Return the ids of everybody's stores."""
+    return [row["id"] for row in connection.execute("SELECT id FROM stores ORDER BY id")]
+
+
 def update_store(
     connection: Connection,
     store_id: str,

@@ -1,7 +1,7 @@
 """Question to grounded, cited answer: resolve the voice, search, build the prompt, write, cite.
 
-`prepare` does all that can fail before the first word; `write` streams. Chat and, later,
-responses both come through here. It knows no wire format.
+`prepare` does all that can fail before the first word; `write` streams. Chat, responses and the
+steps of chains all come through here (`chain_run.begin`). It knows no wire format.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.extract import distinct
 from retrieval.filter import Filter
+from retrieval.grounds import HITS, Grounds, find
 from retrieval.records import Hit
 from server.cite import Change
 from server.disarm import disarmed
 from server.followup import standalone
-from server.grounds import Grounds, find
 from server.guard import Guard, guard_of
 from server.prompt import Evidence, Message, build
 from server.repair import Mends, Policy, mend
@@ -30,6 +30,7 @@ from server.turns import Status, Turn
 from tuning.generate import Sampling
 
 if TYPE_CHECKING:
+    from retrieval.library import Library
     from server.services import Services
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
-GROUND_HITS = 6  # hits among which the strict policy looks for the sentence that answers
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
@@ -120,7 +120,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
             standalone(question.messages),
             found,
             services.embedder,
-            threshold=services.settings.abstain_below,
+            threshold=threshold_of(services.library, stores, services.settings.abstain_below),
         )
     shown = found[: question.hits or services.settings.hits]
     prompt = build(
@@ -160,6 +160,11 @@ def _policy(services: Services, question: Question) -> Policy:
     return question.grounding or cast("Policy", services.settings.grounding)
 
 
+def threshold_of(library: Library, stores: Sequence[str], setting: float | None) -> float:
+    """The confidence below which the evidence of some stores is weak."""
+    return library.calibrations.threshold(stores) if setting is None else setting
+
+
 def evidence(hit: Hit) -> Evidence:
     """What a prompt shows of a hit."""
     return Evidence(hit.passage.text, hit.passage.heading)
@@ -187,10 +192,15 @@ def _search(
         if services.library.store(stores[0]).documents == 0:
             return None, ()
     k = question.hits or services.settings.hits
-    k = max(k, GROUND_HITS) if strict else k
+    k = max(k, HITS) if strict else k
     query = standalone(question.messages)
     hits = services.library.search(stores, query, k=k, filter=question.filter)
-    return stores, disarmed(distinct(hits), question=asked)
+    return stores, readable(hits, question=asked)
+
+
+def readable(hits: Sequence[Hit], *, question: str) -> tuple[Hit, ...]:
+    """The hits that say something new, without orders to whoever answers."""
+    return disarmed(distinct(hits), question=question)
 
 
 def guard_for(prepared: Prepared) -> Guard:
@@ -241,10 +251,10 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     # The turn is on disk before the client can know that it has ended.
                     status = "completed"
                     changes = tuple(mended.changes) if mended else ()
-                    await asyncio.to_thread(
-                        _record, services, prepared, turn_id, text, usage, changes
-                    )
                     cited = tuple(mended.cited) if mended else ()
+                    await asyncio.to_thread(
+                        _record, services, prepared, turn_id, text, usage, changes, cited
+                    )
                     yield Part(out, piece.finish_reason, cited, usage)
                 elif out or not begun:
                     # The first part tells that it has begun, even where no word may leave yet:
@@ -269,6 +279,7 @@ def _record(
     text: str,
     usage: dict[str, int],
     changes: tuple[Change, ...] = (),
+    cited: tuple[Hit, ...] = (),
     status: Status = "completed",
 ) -> None:
     keep = prepared.question.keep
@@ -289,6 +300,7 @@ def _record(
             policy=prepared.policy,
             changes=[asdict(change) for change in changes] if keep else None,
             status=status,
+            citations=[_kept(hit) for hit in cited] if keep else None,
         )
     )
 

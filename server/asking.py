@@ -9,18 +9,19 @@ Read `Asker.plan` first.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
 from retrieval.extract import Embeds, Sentence
+from retrieval.grounds import HITS, Grounds, find
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
-from server.answer import GROUND_HITS, evidence, is_small_talk
+from server.answer import evidence, is_small_talk, readable, threshold_of
 from server.arms import ARMS, Arm, ask, by_house, choose_shots, open_arms
 from server.evaluate import expected_found
-from server.grounds import DEFAULT_THRESHOLD, Grounds, find
+from server.followup import standalone
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.prompt import CountTokens, Message
 from server.questions import Question
@@ -39,13 +40,14 @@ WEAK = 0.25  # cosine similarity: a best hit below it has nothing to do with the
 class House:
     """What is known of the house's way of writing: a voice's rows, and the base's own texts.
 
-    `base_texts` are what the base wrote for train rows, by their index, where the gate of the
-    voice's training has asked for them.
+    `task` is what the voice's card says of it. `base_texts` are what the base wrote for train
+    rows, by their index, where the gate of the voice's training has asked for them.
     """
 
     adapter: str | None = None
     rows: tuple[Row, ...] = ()
     base_texts: tuple[tuple[int, str], ...] = ()
+    task: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, run: Run, adapter: str) -> House:
@@ -54,7 +56,7 @@ class House:
             for text in run.texts()
             if text.adapter is None and text.id.startswith("style:")
         ]
-        return cls(adapter, tuple(run.rows()), tuple(texts))
+        return cls(adapter, tuple(run.rows()), tuple(texts), run.config().get("task") or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Asker:
     encode: Callable[[Sequence[Message]], list[int]]  # raises PromptTooLong
     embedder: Embeds
     policy: Policy = "off"
-    abstain_below: float = DEFAULT_THRESHOLD
+    abstain_below: float | None = None  # the stores say
+    grammar_of: Callable[[Mapping[str, Any]], str | None] = lambda task: None  # of a voice's task
 
     def plan(
         self,
@@ -127,6 +130,7 @@ class Asker:
         arms = open_arms(
             few_shot=bool(shots), search=bool(self.stores), voice=house.adapter is not None
         )
+        grammar = self.grammar_of(house.task) if house.task else None
         prompts: list[Prompt] = []
         asked: list[Asked] = []
         tokens: dict[str, int] = {}
@@ -151,7 +155,8 @@ class Asker:
                 )
                 shown = max(shown, prompt.shown)
                 who = house.adapter if arm.voice else None
-                made.append(Prompt(prompt_id(arm, question), prompt.messages, who, max_tokens))
+                id_, held = prompt_id(arm, question), grammar if arm.voice else None
+                made.append(Prompt(id_, prompt.messages, who, max_tokens, grammar=held))
             try:
                 tokens |= {prompt.id: len(self.encode(prompt.messages)) for prompt in made}
             except PromptTooLong:
@@ -185,18 +190,22 @@ class Asker:
         """The hits that serve for a question; of a withheld one, those it may show."""
         if not self.stores or is_small_talk(question.text):
             return []
-        k = max(self.hits, GROUND_HITS) if self.policy == "strict" else self.hits
+        k = max(self.hits, HITS) if self.policy == "strict" else self.hits
+        query = standalone(question.conversation)
         if question.only is None:
-            return self.library.search(self.stores, question.text, k=k)
-        pool = self.library.search(self.stores, question.text, k=k + GOLD_POOL)
-        allowed = [hit for hit in pool if _as_frozen(hit) in question.only]
-        return allowed[:k]
+            hits = self.library.search(self.stores, query, k=k)
+        else:
+            pool = self.library.search(self.stores, query, k=k + GOLD_POOL)
+            hits = [hit for hit in pool if _as_frozen(hit) in question.only][:k]
+        return list(readable(hits, question=question.text))
 
     def grounds(self, question: Question, hits: Sequence[Hit]) -> Grounds:
         """What the hits of a question offer, where the server's policy asks for it."""
-        if self.policy != "strict":
+        if self.policy != "strict" or not self.stores:
             return Grounds(tuple(hits))
-        return find(question.text, hits, self.embedder, threshold=self.abstain_below)
+        query = standalone(question.conversation)
+        threshold = threshold_of(self.library, self.stores, self.abstain_below)
+        return find(query, hits, self.embedder, threshold=threshold)
 
     def answered(self, question: Question, hits: Sequence[Hit]) -> bool:
         """Whether the documents can answer a question at all.

@@ -82,6 +82,12 @@ class _Run:
             last = Begun(prepared, _again(read), tuple(self._turns))
         if last is None:
             raise _failed(self._chain, steps[-1], ApiError(422, "no step was to run"))
+        # What was to follow is skipped for what this step has written: its turn is the answer's.
+        turn = self._turns[-1]
+        await asyncio.to_thread(
+            self._services.turns.rename, self._owner, turn["turn"], self._turn_id
+        )
+        turn["turn"] = self._turn_id
         return last
 
     def _is_final(self, following: Sequence[Step]) -> bool:

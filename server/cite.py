@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.attribute import check, split_claims
+from retrieval.attribute import check
+from retrieval.claims import split_claims
 from retrieval.records import Hit
 
 OWN_MARKER = re.compile(r"\s?\[\d{1,3}\]")

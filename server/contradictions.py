@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from retrieval.attribute import content_words, figures, split_claims
+from retrieval.claims import content_words, figures, split_claims
 from retrieval.library import Library
 from tuning.findings import SHOWN, Finding, Shown
 from tuning.records import Example

@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from retrieval.attribute import split_claims
+from retrieval.claims import split_claims
 from tuning.records import Row
 
 PLAIN = (

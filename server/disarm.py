@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from retrieval.attribute import split_claims
+from retrieval.claims import split_claims
 from retrieval.records import Hit
 
 _YOURS = (

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.attribute import content_words
+from retrieval.claims import content_words
 from retrieval.split import sentences
 
 SHORTEST, LONGEST = 30, 260  # characters of a sentence that a drill is made from

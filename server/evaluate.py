@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from retrieval import attribute
+from retrieval.claims import figures, split_claims, states_something
 from tuning.declines import looks_like_decline as declined
 from tuning.mask import mask, name_spans
 
@@ -50,11 +51,6 @@ class Support:
         return self.supported / self.claims if self.claims else 1.0
 
     @property
-    def figure_share(self) -> float:
-        """The share of figures that a source holds; 1 for an answer without figures."""
-        return self.supported_figures / self.figures if self.figures else 1.0
-
-    @property
     def detail_share(self) -> float:
         """The share of figures and names that a source holds; 1 for an answer without any."""
         details = self.figures + self.names
@@ -74,22 +70,22 @@ def support(
     sources = [*passages, message]
     claims = supported = 0
     names: set[str] = set()
-    for start, end in attribute.split_claims(text):
+    for start, end in split_claims(text):
         sentence = text[start:end]
         if _formula(sentence) in frame:
             continue
         names |= {normalize(sentence[a:b]) for a, b in name_spans(sentence)}
-        if _claims_something(sentence):
+        if states_something(sentence):
             claims += 1
             supported += attribute.support(sentence, sources)[0] is not None
-    figures = attribute.figures(text)
-    known_figures = {figure for source in sources for figure in attribute.figures(source)}
+    told = figures(text)
+    known_figures = {figure for source in sources for figure in figures(source)}
     known = normalize("\n".join(sources))
     return Support(
         claims=claims,
         supported=supported,
-        figures=len(figures),
-        supported_figures=len(figures & known_figures),
+        figures=len(told),
+        supported_figures=len(told & known_figures),
         names=len(names),
         supported_names=sum(_occurs(name, known) for name in names),
     )
@@ -102,7 +98,7 @@ def frame_of(replies: Iterable[str]) -> frozenset[str]:
     """
     held: Counter[str] = Counter()
     for reply in replies:
-        sentences = attribute.split_claims(reply)
+        sentences = split_claims(reply)
         held.update({_formula(reply[start:end]) for start, end in sentences})
     return frozenset(sentence for sentence, count in held.items() if count >= _FRAME_REPLIES)
 
@@ -135,12 +131,6 @@ def normalize(text: str) -> str:
 def _occurs(fact: str, text: str) -> bool:
     # A figure must not be the tail of a longer one: "5 days" is not in "45 days" nor in "1.5 days".
     return re.search(rf"(?<![\w.])(?<!\d,){re.escape(fact)}(?!\w)(?![.,]\d)", text) is not None
-
-
-def _claims_something(sentence: str) -> bool:
-    if sentence.rstrip().endswith("?"):
-        return False
-    return bool(attribute.content_words(sentence) or attribute.figures(sentence))
 
 
 def _formula(sentence: str) -> str:

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from retrieval.extract import Embeds
@@ -28,6 +29,7 @@ from server.ledger import Ledger
 from server.questions import Question, read_questions, sample, voice_questions
 from server.repair import Policy
 from server.settings import Settings
+from server.structured import voice_grammar
 from server.verdict import Latency
 from server.work_queue import Interrupted, WorkQueue
 from server.worker import carry_out
@@ -140,18 +142,7 @@ class Evaluator:
         chosen = sample(
             fresh, answerable=request["answerable"], unanswerable=request["unanswerable"]
         )
-        store = self._library.store(request["store"])
-        asker = Asker(
-            self._library,
-            (store.id,) if store.documents else (),
-            hits=self._settings.hits,
-            budget=self._settings.prompt_tokens,
-            count_tokens=self._engine.count_tokens,
-            encode=self._engine.encode,
-            embedder=self._embedder,
-            policy=cast("Policy", self._settings.grounding),
-            abstain_below=self._settings.abstain_below,
-        )
+        asker = self._asker(request["store"])
         plan, prompts = asker.plan(
             chosen,
             house,
@@ -183,6 +174,21 @@ class Evaluator:
             prompts=prompts,
         )
 
+    def _asker(self, store_id: str) -> Asker:
+        store = self._library.store(store_id)
+        return Asker(
+            self._library,
+            (store.id,) if store.documents else (),
+            hits=self._settings.hits,
+            budget=self._settings.prompt_tokens,
+            count_tokens=self._engine.count_tokens,
+            encode=self._engine.encode,
+            embedder=self._embedder,
+            policy=cast("Policy", self._settings.grounding),
+            abstain_below=self._settings.abstain_below,
+            grammar_of=partial(voice_grammar, self._engine.grammars),
+        )
+
     def _write(self, work: _Work, run: Run) -> None:
         """Let the worker write what is missing; one that was killed is started again."""
         wanted, limit = len(run.prompts()), WRITING_SHARE * work.limit
@@ -205,6 +211,7 @@ class Evaluator:
         """Stream some questions through the engine, each by every arm; what was timed is kept."""
         done: dict[str, list[list[float]]] = work.progress.setdefault("latency", {})
         prompts = {prompt.id: prompt for prompt in run.prompts()}
+        asker = self._asker(work.request["store"])
         usual = [a.question for a in plan.asked if a.question.answerable] or [
             a.question for a in plan.asked
         ]
@@ -226,19 +233,19 @@ class Evaluator:
                     prompt.messages,
                     adapter=prompt.adapter,
                     max_tokens=prompt.max_tokens,
-                    search=self._searching(work, question) if arm.search else None,
+                    search=partial(_look_up, asker, question) if arm.search else None,
                 )
                 done[arm.key].append([took.first_token, took.total])
         return {key: [Latency(*pair) for pair in pairs] for key, pairs in done.items()}
 
-    def _searching(self, work: _Work, question: Question) -> Callable[[], Any]:
-        return lambda: self._library.search(
-            [work.request["store"]], question.text, k=self._settings.hits
-        )
-
     def _fail(self, evaluation: Evaluation, reason: str) -> None:
         error = {"code": "evaluation_failed", "message": reason, "param": None}
         self._evaluations.move(evaluation, "failed", now=int(self._clock()), error=error)
+
+
+def _look_up(asker: Asker, question: Question) -> None:
+    """What an answer waits for before its first token."""
+    asker.grounds(question, asker.find(question))
 
 
 class _Work:

@@ -29,6 +29,7 @@ class Feedback:
     """One rated turn. `conversation` is as the user gave it; `job_id` the job that learned it.
 
     `cited` says that code has put citation markers into the answer: elsewhere a [1] is its own.
+    `citations` are the hits that these name, in their order.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Feedback:
     status: Status = "pending"
     job_id: str | None = None
     reviewed_at: int | None = None
+    citations: list[dict[str, Any]] | None = None
 
     @property
     def written(self) -> str:
@@ -98,8 +100,8 @@ class Feedbacks:
         def change(connection: Connection) -> Feedback:
             connection.execute(
                 "INSERT INTO feedback (id, owner, turn_id, voice, model, adapter, conversation, "
-                "answer, cited, rating, edited, comment, status, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?) "
+                "answer, cited, citations, rating, edited, comment, status, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?) "
                 "ON CONFLICT (owner, turn_id) DO UPDATE SET voice = excluded.voice, "
                 "rating = excluded.rating, edited = excluded.edited, comment = excluded.comment, "
                 "status = 'pending', job_id = NULL, reviewed_at = NULL",
@@ -113,6 +115,7 @@ class Feedbacks:
                     json.dumps(feedback.conversation),
                     feedback.answer,
                     feedback.cited,
+                    json.dumps(feedback.citations),
                     feedback.rating,
                     feedback.edited,
                     feedback.comment,
@@ -229,4 +232,5 @@ def _find(connection: Connection, owner: str, feedback_id: str) -> Feedback:
 def _feedback(row: Row) -> Feedback:
     values = {name: row[name] for name in Feedback.__dataclass_fields__}
     values["conversation"] = json.loads(values["conversation"])
+    values["citations"] = json.loads(values["citations"] or "null")
     return Feedback(**{**values, "cited": bool(values["cited"])})

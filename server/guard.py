@@ -22,7 +22,8 @@ _COUNTRIES = "de|at|ch|fr|it|es|nl|eu|uk|us|ca|au|ru|cn|in|br|jp|tk|pw|ws|cc|tv"
 _END = r"[^\s<>\"'`|\\^{}\[\]()]"
 _LINK = re.compile(
     rf"""(?:[a-z][a-z0-9+.-]{{1,20}}://|//(?=\w)|www\.){_END}+
-    | \b(?:javascript|vbscript|data|mailto|file):{_END}+
+    | \b(?:javascript|vbscript|mailto):{_END}+
+    | \bdata:(?:[a-z]+/|[;,]){_END}* | \bfile:/{_END}*
     | (?<![@a-z0-9_.-])(?:[a-z0-9](?:[a-z0-9-]{{0,62}})\.)+(?:{_ENDINGS}|{_COUNTRIES})(?![a-z0-9-])
       (?:[/?:\#]{_END}*)?
     """,
@@ -103,7 +104,9 @@ class Guard:
 
     def __init__(self, *, links: frozenset[str] | None, secrets: Sequence[str] = ()) -> None:
         self._links = links
-        self._secrets = [_letters(secret) for secret in secrets]
+        # What the mark itself says can be no secret.
+        told = (_letters(secret) for secret in secrets)
+        self._secrets = [secret for secret in told if secret not in _letters(WITHHELD)]
         self._held = ""
 
     def add(self, text: str) -> str:
@@ -154,13 +157,15 @@ class Guard:
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
-            while True:
-                places = [at for at, char in enumerate(text) if char.isalnum()]
-                start = "".join(text[at].casefold()[0] for at in places).find(secret)
-                if start < 0:
-                    break
-                first, last = places[start], places[start + len(secret) - 1]
-                text = text[:first] + WITHHELD + text[last + 1 :]
+            places = [at for at, char in enumerate(text) if char.isalnum()]
+            letters = "".join(text[at].casefold()[0] for at in places)
+            kept, begun = [], 0
+            start = letters.find(secret)
+            while start >= 0:
+                kept.append(text[begun : places[start]])
+                begun = places[start + len(secret) - 1] + 1
+                start = letters.find(secret, start + len(secret))
+            text = WITHHELD.join([*kept, text[begun:]])
         return text
 
     def _markdown(self, match: re.Match[str]) -> str:

@@ -10,7 +10,8 @@ from server.errors import ApiError
 Limits = Mapping[str, tuple[str, float, float]]  # name -> (field, lowest, highest)
 
 _WHOLE = frozenset(
-    "max_epochs rank alpha batch batch_tokens batch_pairs hard_negatives patience seed".split()
+    "max_epochs rank lora_rank alpha batch batch_tokens batch_pairs hard_negatives patience "
+    "seed".split()
 )
 
 

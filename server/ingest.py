@@ -223,13 +223,13 @@ class Ingest:
         return report
 
     def _tend(self) -> None:
-        """Let indexes and calibrations follow what has come, until there is other work."""
+        """Let vectors, indexes and calibrations follow what has come, until there is other work."""
         try:
-            self._library.calibrations.tend(
-                stopped=lambda: self._news.is_set() or self._stopping.is_set()
-            )
+            self._library.tend(stopped=lambda: self._news.is_set() or self._stopping.is_set())
         except Cancelled:
             return
+        except Exception:  # no file waits for it, and it is tried again after the next one
+            logger.exception("what lags behind could not be brought up to date")
         self._untended = False
 
     def _remove_expired(self) -> None:

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
 from server.evaluate import declined, frame_of, recalled, support
 from server.promote import Binary, Graded, Measured
 from server.prompt import build
@@ -33,11 +33,17 @@ STYLELESS = ("label", "json")  # tasks with a right answer: that is measured ins
 
 
 def gate_prompts(
-    rows: Sequence[Row], *, against: str | None, kind: str = "reply", seed: int = 0
+    rows: Sequence[Row],
+    *,
+    against: str | None,
+    kind: str = "reply",
+    grammar: str | None = None,
+    seed: int = 0,
 ) -> tuple[list[Row], list[Prompt]]:
     """The rows with those that the gate adds, and the prompts whose texts it wants.
 
-    `against` is the digest of the active version, None for the base; `kind` is the voice's task.
+    `against` is the digest of the active version, None for the base; `kind` is the voice's task,
+    and `grammar` what its answers are held to when they are served.
     A prompt's id is its purpose and the index of its row: `answer:17`. The purposes take
     turns, so that a gate whose time runs out has some of each.
     """
@@ -64,7 +70,9 @@ def gate_prompts(
     for turn in range(max(map(len, wanted.values()), default=0)):
         for purpose, chosen in wanted.items():
             if turn < len(chosen):
-                prompts += _prompts(purpose, chosen[turn], rows[chosen[turn]], against, kind)
+                prompts += _prompts(
+                    purpose, chosen[turn], rows[chosen[turn]], against, kind, grammar
+                )
     return rows, prompts
 
 
@@ -78,7 +86,9 @@ def facts(row: Row) -> set[str]:
     return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
 
 
-def _prompts(purpose: str, index: int, row: Row, against: str | None, kind: str) -> list[Prompt]:
+def _prompts(
+    purpose: str, index: int, row: Row, against: str | None, kind: str, grammar: str | None
+) -> list[Prompt]:
     id_ = f"{purpose}:{index}"
     if purpose == "style":  # the judge compares the house with the base, whoever is active
         return [Prompt(id_, row.messages, None, TEXT_TOKENS)]
@@ -89,7 +99,10 @@ def _prompts(purpose: str, index: int, row: Row, against: str | None, kind: str)
         )
         return [Prompt(id_, bare.messages, who, PROBE_TOKENS) for who in (None, CANDIDATE)]
     room = JSON_TOKENS if kind == "json" else TEXT_TOKENS
-    return [Prompt(id_, row.messages, who, room) for who in (against, CANDIDATE)]
+    return [
+        Prompt(id_, row.messages, who, room, grammar=grammar if who else None)
+        for who in (against, CANDIDATE)
+    ]
 
 
 def _pick(rows: Sequence[Row], fits: Callable[[Row], bool]) -> list[int]:

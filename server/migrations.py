@@ -334,6 +334,16 @@ def m011_create_chains(connection: Connection) -> None:
     )
 
 
+def m012_add_citations_of_turns(connection: Connection) -> None:
+    """What an answer cites, in its order, and the numbers of those that were opened."""
+    connection.execute("ALTER TABLE turns ADD COLUMN citations TEXT")
+    connection.execute("ALTER TABLE turns ADD COLUMN opened TEXT")
+    connection.execute(
+        "CREATE INDEX turns_opened ON turns (owner, created_at) WHERE opened IS NOT NULL"
+    )
+    connection.execute("ALTER TABLE feedback ADD COLUMN citations TEXT")
+
+
 MIGRATIONS = [
     m001_create_files,
     m002_create_jobs,
@@ -346,4 +356,5 @@ MIGRATIONS = [
     m009_add_policies_of_turns,
     m010_create_responses,
     m011_create_chains,
+    m012_add_citations_of_turns,
 ]

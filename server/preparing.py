@@ -7,7 +7,7 @@ Read `Preparing.training` first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,7 @@ class Preparing:
     settings: Settings
     row_maker: Callable[[Job], RowMaker]
     prompt_digest: str
+    grammar_of: Callable[[Mapping[str, Any]], str | None]  # by the task of a voice
 
     def training(self, job: Job, run: Run, *, tell: Tell, check: Callable[[], None]) -> None:
         """Freeze a training. `check` is called now and then, and may raise to end it.
@@ -102,7 +103,8 @@ class Preparing:
         parent = self._parent(job, active)
         replay = maker.replay(rows)
         against = active.digest if active else None
-        rows, prompts = gate_prompts(rows, against=against, kind=task.kind)
+        grammar = self.grammar_of(task.to_json())
+        rows, prompts = gate_prompts(rows, against=against, kind=task.kind, grammar=grammar)
         config = self._config(job, against=against)
         adapters = self.settings.folder("adapters").resolve()
         Run.create(
@@ -141,7 +143,9 @@ class Preparing:
         active = self.voices.version(job.owner, job.suffix)
         other = active.digest if active and active.id != version.id else None
         task = version.card.get("task") or FIRST_TASK
-        rows, prompts = gate_prompts(rows, against=other, kind=task["kind"])
+        rows, prompts = gate_prompts(
+            rows, against=other, kind=task["kind"], grammar=self.grammar_of(task)
+        )
         Run.create(
             run.folder,
             config={

@@ -18,10 +18,10 @@ from typing import Literal, Protocol
 from retrieval.attribute import check
 from retrieval.claims import content_words, figures, names, split_claims
 from retrieval.extract import MOST_SENTENCES, MOST_WORDS, Sentence
+from retrieval.grounds import Grounds
 from retrieval.records import Hit
 from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
 from server.decline import PLAIN
-from server.grounds import Grounds
 from tuning.declines import looks_like_decline
 
 Policy = Literal["strict", "flag", "off"]
@@ -34,8 +34,15 @@ _CUT = re.compile(
     r"\b(?:the|a|an|of|to|for|and|or|in|on|at|with|by|from|is|are|was|were|if|your|our)$",
     re.IGNORECASE,
 )
-# The draft itself says that it has no answer: less is needed to believe it.
-_DOUBT = 1.5
+# What makes a sentence a statement: a greeting or a parting has none of these.
+_STATES = re.compile(
+    r"\b(?:is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|shall|should|may"
+    r"|might|must|we|you|it|they|he|she|yes|no|not|never|always|every|all|any|free)\b"
+    r"|n['’]t\b|['’](?:s|re|ll|ve|d)\b",  # noqa: RUF001
+    re.IGNORECASE,
+)
+# The draft itself says that it has no answer: less is needed to believe it. A factor of odds.
+_DOUBT = 2.0
 
 
 class Mends(Protocol):
@@ -76,7 +83,8 @@ class Strict:
         self._grounds = grounds
         self._quotes = list(grounds.sentences)
         self._message = message
-        self._doubtful = grounds.confidence < grounds.threshold * _DOUBT
+        least = _DOUBT * grounds.threshold * (1 - grounds.confidence)
+        self._doubtful = grounds.confidence * (1 - grounds.threshold) < least
         self._weak = grounds.confidence < grounds.threshold or not grounds.sentences
         self._figures = figures("\n".join([message, *self._passages]))
         self._topic = content_words(" ".join([message, *self._passages]))
@@ -111,7 +119,7 @@ class Strict:
         for number, (start, stop) in enumerate(sentences):
             before = sentences[number - 1][1] if number else 0
             last = number == len(sentences) - 1
-            if last and self._is_frame(rest[start:stop]) and not self._first:
+            if last and not self._first and self._is_parting(rest[start:stop]):
                 break
             out += self._sentence(rest[before:start], rest[start:stop])
         else:
@@ -136,8 +144,10 @@ class Strict:
         declines = looks_like_decline(sentence)
         if declines and self._doubtful:
             self._weak = True
-        if self._weak:
-            return self._decline(gap, sentence if declines else None, sentence)
+        if self._weak and declines:
+            return self._decline(gap, sentence)
+        if self._weak:  # the draft may yet say in the voice's own words that there is no answer
+            return self._drop(sentence, "the documents do not answer")
         if declines:
             return self._quote(gap, sentence, "the documents do answer")
         claim = check(sentence, self._passages, message=self._message)
@@ -202,19 +212,20 @@ class Strict:
         self.changes.append(Change(was, "", reason))
         return ""
 
-    def _decline(self, gap: str, own: str | None, was: str) -> str:
+    def _decline(self, gap: str, own: str) -> str:
+        """Say once that there is no answer, in the draft's own words where it has any."""
         if self._declined:
-            return self._drop(was, "the documents do not answer")
+            return self._drop(own, "the documents do not answer")
         self._declined = True
-        if own is not None and figures(own) <= self._figures:
+        if own and figures(own) <= self._figures:
             return self._say(gap, own)
-        self.changes.append(Change(was, PLAIN[0], "the documents do not answer"))
+        self.changes.append(Change(own, PLAIN[0], "the documents do not answer"))
         return self._say(gap, PLAIN[0])
 
     def _close(self) -> str:
         """What the draft has left unsaid: the answer itself, or that there is none."""
         if self._weak:
-            return "" if self._declined else self._decline(" ", None, "")
+            return "" if self._declined else self._decline(" ", "")
         out = ""
         words = sum(len(own.text.split()) for own in self._said)
         for own in list(self._quotes):
@@ -226,11 +237,16 @@ class Strict:
             words += length
         return out
 
+    def _is_parting(self, sentence: str) -> bool:
+        said = sentence.strip().casefold() in self._heard
+        return self._is_frame(sentence) and not said and not looks_like_decline(sentence)
+
     def _is_frame(self, sentence: str) -> bool:
-        """Whether a sentence greets or takes leave: short, and about nothing that was asked."""
+        """Whether a sentence greets or takes leave: short, states nothing, and is off the topic."""
         words = content_words(sentence)
         return (
             len(sentence.split()) <= _FRAME_WORDS
+            and not (words and _STATES.search(sentence))
             and not _CUT.search(sentence)
             and not figures(sentence)
             and not names(sentence)

@@ -14,6 +14,7 @@ from typing import Any
 from retrieval.records import Hit
 from server.answer import Part, Prepared
 from server.cite import without_markers
+from server.followup import standalone
 from server.ids import new_id
 from server.prompt import Message
 from server.schemas_responses import RESULTS, ResponseCreate
@@ -195,7 +196,7 @@ def _search_item(prepared: Prepared) -> dict[str, Any]:
         "id": new_id("fs"),
         "type": "file_search_call",
         "status": "completed",
-        "queries": [prepared.question.messages[-1]["content"]],
+        "queries": [standalone(prepared.question.messages)],
         "results": [
             {
                 "file_id": hit.passage.document_id,

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
 from retrieval.library import Library
 from retrieval.records import Hit
 from server.answer import evidence, is_small_talk

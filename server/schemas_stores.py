@@ -90,9 +90,10 @@ class FileCounts(Struct):
 class Retrieval(Struct, kw_only=True):
     """How a store is searched (ours).
 
-    `method` is what `lexical_weight` and the `threshold` of evidence were fitted on: `default`,
-    `probes` made of the documents, or `questions`. `recall` is recall@10 of an approximate index
-    as measured when it was built; null where the index is exact or not loaded.
+    `method` is what `lexical_weight` was fitted on: `default`, `probes` made of the documents, or
+    the `questions` of a search tuning, on which the `threshold` was fitted, too: an answer whose
+    estimated chance to be right is below it is declined under `strict`. `recall` is recall@10 of
+    an approximate index as measured when it was built; null where the index is exact or not loaded.
     """
 
     lexical_weight: float

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -25,10 +25,10 @@ from server.content import FileContent
 from server.errors import ApiError
 from server.feedback import Feedbacks
 from server.ledger import Ledger
-from server.search_feedback import pairs_of
+from server.search_feedback import liked_pairs, opened_pairs
 from server.search_gate import GateQuestion
-from server.search_pairs import check_documents, merge_same, read_pairs
-from server.search_questions import Asked, Resolver
+from server.search_pairs import Pair, check_documents, merge_same, read_pairs
+from server.search_questions import Asked, Resolver, Source
 from server.search_split import SearchSplits, assign, groups_of
 from server.settings import Settings
 from server.trainings import Job
@@ -72,13 +72,13 @@ class SearchPreparing:
             raise ApiError(409, f"The store '{store_id}' holds no documents to search.")
         resolver = Resolver(self.library, store_id, texts)
         given = self._given(job, texts, resolver, tell=tell, check=check)
-        asked = [*given, *self._liked(job, resolver, known={one.keys[-1] for one in given})]
+        asked = [*given, *self._told(job, resolver, known={one.keys[-1] for one in given})]
         asked += resolver.found({one.keys[-1].removeprefix("question:") for one in asked})
         counted = Counter(one.source for one in asked)
-        kinds = {source: counted[source] for source in ("given", "feedback", "found")}
+        kinds = {source: counted[source] for source in get_args(Source)}
         tell(
             f"Questions: {kinds['given']} given, {kinds['feedback']} from approved feedback, "
-            f"{kinds['found']} found in the documents.",
+            f"{kinds['opened']} from opened citations, {kinds['found']} found in the documents.",
             data=kinds,
         )
         splits = self._split(store_id, asked)
@@ -119,6 +119,7 @@ class SearchPreparing:
                 "store": store_id,
                 "split": told,
                 "questions": kinds,
+                "calibrate": _with_documents(dev, texts),
                 "space": {
                     "embedder": active.embedder if active else None,
                     "fingerprint": model.embedder.fingerprint,
@@ -177,12 +178,21 @@ class SearchPreparing:
             )
         return asked
 
-    def _liked(self, job: Job, resolver: Resolver, *, known: Collection[str]) -> list[Asked]:
-        """The questions of approved feedback whose passages are still there."""
+    def _told(self, job: Job, resolver: Resolver, *, known: Collection[str]) -> list[Asked]:
+        """The questions whose answers readers liked or read on from, where the passages remain."""
+        store_id = job.request["store"]
         approved = self.feedback.approved(job.owner, None)
-        pairs = pairs_of(approved, self.turns, store_id=job.request["store"])
-        named = [resolver.named(pair, source="feedback") for pair in pairs]
-        return [one for one in named if one is not None and one.keys[-1] not in known]
+        sources: dict[Source, list[Pair]] = {
+            "feedback": liked_pairs(approved, store_id=store_id),
+            "opened": opened_pairs(self.turns.opened(job.owner), store_id=store_id),
+        }
+        told: dict[str, Asked] = {}
+        for source, pairs in sources.items():
+            for pair in pairs:
+                one = resolver.named(pair, source=source)
+                if one is not None and one.keys[-1] not in known:
+                    told.setdefault(one.keys[-1], one)
+        return list(told.values())
 
     def _split(self, store_id: str, asked: Sequence[Asked]) -> list[Split]:
         """The split of every question, remembered for ever; given questions fill the shares."""
@@ -202,7 +212,7 @@ class SearchPreparing:
         by_topic = set(groups) != {one.keys[-1] for one in given}
         return [
             of_question.get(one.keys[-1])
-            or (of_key.get(one.keys[0], "train") if by_topic else "train")
+            or (_strictest(of_key.get(key) for key in one.keys[:-1]) if by_topic else "train")
             for one in asked
         ]
 
@@ -253,6 +263,12 @@ class SearchPreparing:
                     asked[n].text,
                     "train" if n < len(train) else "dev",
                     tuple(places[id_] for id_ in right[n]),
+                    tuple(
+                        places[id_]
+                        for document in asked[n].documents
+                        for id_ in of_document.get(document, ())
+                        if id_ in places and id_ not in right[n]
+                    ),
                 )
                 for n in answered
             ),
@@ -264,6 +280,22 @@ class SearchPreparing:
     def _folder(self, job: Job) -> Path:
         own = job.request["embedder"] == self.settings.embedder
         return (self.base_folder if own else find_local_embedder(job.request["embedder"])).resolve()
+
+
+def _strictest(splits: Iterable[Split | None]) -> Split:
+    """Where a question belongs whose documents or topics are split: never to learn from gate."""
+    found = set(splits)
+    return "gate" if "gate" in found else "dev" if "dev" in found else "train"
+
+
+def _with_documents(asked: Sequence[Asked], texts: Sequence[EmbeddedText]) -> list[tuple[str, str]]:
+    """The given ones of some questions, each with the id of one document that answers it."""
+    owners = {text.id: text.document_id for text in texts}
+    return [
+        (one.text, one.documents[0] if one.documents else owners[one.passages[0]])
+        for one in asked
+        if one.source == "given"
+    ]
 
 
 def choose_method(request: dict[str, Any], questions: int, *, own: str) -> tuple[str, str]:

@@ -49,6 +49,7 @@ class SearchTuning:
         assert outcome is not None
         store_id, digest = config["store"], outcome["digest"]
         result = {**outcome, "split": config["split"], "questions": config["questions"]}
+        self._calibrate(store_id, run, None, tell=tell, check=check)
         if digest is None:
             why = "nothing was better than what serves on the questions to select by"
             self._end(job, None, Decision(False, (why,)), result, tell=tell)
@@ -114,9 +115,28 @@ class SearchTuning:
 
     def _judge(self, store_id: str, digest: str, run: Run, *, tell: Tell, check: Check) -> Decision:
         questions = gate_questions(run)
+        self._calibrate(store_id, run, digest, tell=tell, check=check)
         tell(f"Judging on {len(questions)} held-out questions.")
         measured = measure(self.library, store_id, questions, candidate=digest, check=check)
         return decide(measured)
+
+    def _calibrate(
+        self, store_id: str, run: Run, version_id: str | None, *, tell: Tell, check: Check
+    ) -> None:
+        """Let the questions to select by choose how much words count: alike on both sides."""
+
+        def stopped() -> bool:
+            check()
+            return False
+
+        chosen = [(query, document) for query, document in run.config().get("calibrate", ())]
+        fitted = self.library.calibrations.fit(
+            store_id, questions=chosen or None, version=version_id, stopped=stopped
+        )
+        tell(
+            f"Words count for {fitted.lexical_weight:g} of a score under "
+            f"{version_id or 'what serves'}, fitted on {fitted.method}."
+        )
 
     def _end(
         self,
@@ -148,7 +168,7 @@ class SearchTuning:
         else:
             models.judged(store_id, digest, judged, also=also)
         said = "; ".join(decision.reasons)
-        if digest is None:
+        if card is None:
             tell(f"Search stays as it is: {said}.")
         else:
             serves = "serves now" if decision.promoted else "stays a candidate"

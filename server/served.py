@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from retrieval.grounds import Grounds
 from retrieval.records import Hit
-from server.grounds import Grounds
 from server.repair import Policy, mend
 
 NO_GROUNDS = Grounds()

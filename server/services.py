@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from litestar.di import NamedDependency
@@ -41,6 +42,7 @@ from server.search_preparing import SearchPreparing
 from server.search_split import SearchSplits
 from server.search_tuning import SearchTuning
 from server.settings import Settings
+from server.structured import voice_grammar
 from server.trainings import Job, Trainings
 from server.turns import Turns
 from server.voices import FIRST_TASK, Voices
@@ -231,6 +233,7 @@ def open_services(settings: Settings) -> Services:
             settings=settings,
             row_maker=row_maker,
             prompt_digest=engine.prompt_digest,
+            grammar_of=partial(voice_grammar, engine.grammars),
         )
         jobs = Jobs(
             trainings,

@@ -20,6 +20,7 @@ from server.errors import SettingsError
 PREFIX = "HOUSEWORD_"
 DEFAULT_TOML = Path("houseword.toml")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+MOST_HITS = 40  # a search gives 50, and trainings look ten further for the right passage
 MAX_PASSAGE_TOKENS = 240
 
 
@@ -56,12 +57,16 @@ class Settings:
     context_tokens: int = setting(2048, "longest prompt and answer together, in tokens")
     prompt_tokens: int = setting(160, "budget of a prompt for passages, in tokens")
     max_tokens: int = setting(256, "longest answer where the request names none, in tokens")
-    hits: int = setting(4, "passages searched for one answer")
+    hits: int = setting(
+        4, "passages that a prompt may show; strict grounding looks at six at least"
+    )
     grounding: str = setting(
         "strict", "what no passage says is replaced (strict), flagged (flag) or left (off)"
     )
-    abstain_below: float = setting(
-        0.33, "estimated chance that the hits answer, below which strict grounding declines"
+    abstain_below: float | None = setting(
+        None,
+        "estimated chance that the hits answer, below which strict grounding declines; none lets "
+        "each store's own calibration say",
     )
     passage_tokens: int = setting(64, "longest passage, in the embedder's tokens")
     overlap_tokens: int = setting(0, "tokens that neighbouring passages share")
@@ -92,6 +97,8 @@ class Settings:
         for name in ("queue_length", "context_tokens", "max_tokens", "hits"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.hits > MOST_HITS:
+            raise SettingsError(f"hits is {self.hits}: use at most {MOST_HITS}")
         for name in ("rows_gold_only", "rows_none", "rows_varied", "rows_drills", "rows_replay"):
             if getattr(self, name) > 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: a share is 0 to 1")

@@ -32,7 +32,7 @@ def structured(grammars: Grammars, task: Mapping[str, Any], question: Question) 
     if question.schema is not None:
         grammar: str | None = grammars.of_schema(question.schema)
     else:
-        grammar = _voice_grammar(grammars, task)
+        grammar = voice_grammar(grammars, task)
     if grammar is None:
         return question
     if question.sampling.stop:
@@ -41,10 +41,10 @@ def structured(grammars: Grammars, task: Mapping[str, Any], question: Question) 
     return replace(question, sampling=replace(question.sampling, grammar=grammar))
 
 
-def _voice_grammar(grammars: Grammars, task: Mapping[str, Any]) -> str | None:
+def voice_grammar(grammars: Grammars, task: Mapping[str, Any]) -> str | None:
     """What a voice of labels or JSON writes; None where its card does not tell."""
     try:
-        if task["kind"] == "label" and task["labels"]:
+        if task["kind"] == "label" and task.get("labels"):
             return grammars.of_texts(task["labels"])
         if task["kind"] == "json" and task.get("schema"):
             return grammars.of_schema(task["schema"])

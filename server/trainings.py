@@ -19,7 +19,6 @@ from server.records import Page, Window
 
 Status = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 TERMINAL = ("succeeded", "failed", "cancelled")
-OPEN = ("validating_files", "queued", "running")
 WAITING = ("validating_files", "queued")
 FRUITLESS = ("failed", "cancelled")
 _NOT_ENDED = "status NOT IN ('succeeded', 'failed', 'cancelled')"

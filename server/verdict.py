@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
+from retrieval.grounds import Grounds
 from retrieval.measure import interval
 from retrieval.records import Hit
 from server.arms import Arm
 from server.evaluate import declined, expected_found, support
-from server.grounds import Grounds
 from server.questions import Question
 from server.repair import Policy
 from server.served import NO_GROUNDS, as_served

@@ -15,6 +15,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,16 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from tuning.device import choose_device
 from tuning.errors import Diverged, ExamplesError
 
 Rows = NDArray[np.float32]  # (n, dim), unit rows
 Report = Callable[[dict[str, Any]], None]
+
+
+# From so many weights on LoRA is the default: Adam's moments of all of them would fill the memory.
+LORA_FROM, LORA_RANK = 100_000_000, 16
+LORA_RATE = 5  # times the rate at which all weights are trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,21 @@ class EmbedderConfig:
     max_minutes: float | None = None
     mixes: tuple[float, ...] = (1.0, 0.75, 0.5)  # shares of the tuned weights tried on dev
     clip: float = 1.0
+    lora_rank: int | None = None  # 0: all weights are trained; None: by their number
+    dropout: bool = False  # drawing its masks takes a third of a step
+    bfloat16: bool = True  # products in bfloat16 where the machine has it; weights stay float32
     seed: int = 0
 
 
-STOCK = EmbedderConfig(learning_rate=2e-5, group=1, hard_negatives=0, both_ways=False, guided=False)
+STOCK = EmbedderConfig(
+    learning_rate=2e-5,
+    group=1,
+    hard_negatives=0,
+    both_ways=False,
+    guided=False,
+    dropout=True,
+    bfloat16=False,
+)
 """What the scripts of sentence-transformers do: in-batch negatives at a rate of 2e-5."""
 
 
@@ -105,16 +123,17 @@ def train_embedder(
     base = {name: value.clone() for name, value in model.state_dict().items()}
     before = dev(model) if dev else 0.0
     model.max_seq_length = config.max_tokens
-    model.train()
+    peak, fold = _open_weights(model, config)
+    model.train(config.dropout)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01)
     limit = 60 * config.max_minutes if config.max_minutes else math.inf
     full, rest = divmod(len(triples), config.batch)
     planned = config.max_epochs * (full + (rest > 1 or len(triples) == 1))
     began, steps = clock(), 0
     for steps, batch in enumerate(_epochs(triples, config, random_), 1):
         done = max((steps - 1) / planned, (clock() - began) / limit)
-        rate = config.learning_rate * _schedule(done, config.warmup)
+        rate = peak * _schedule(done, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = _loss(model, batch, config, random_)
@@ -128,6 +147,7 @@ def train_embedder(
         report({"step": steps, "of": planned, "loss": loss.item(), "seconds": seconds})
         if seconds * (steps + 1) / steps > limit:
             break
+    fold()
     model.eval()
     seconds = clock() - began
     if dev is None:
@@ -140,6 +160,26 @@ def train_embedder(
             best, mix = reached, share
     _mix(model, base, tuned, mix)
     return EmbedderOutcome(steps, seconds, mix, before, best)
+
+
+def _open_weights(model: Any, config: EmbedderConfig) -> tuple[float, Callable[[], None]]:
+    """Make trainable what shall be: returns the peak rate, and what folds LoRA into the model."""
+    rank = config.lora_rank
+    if rank is None:
+        large = sum(weight.numel() for weight in model.parameters()) >= LORA_FROM
+        rank = LORA_RANK if large else 0
+    if not rank:
+        return config.learning_rate, lambda: None
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    transformer = model[0]
+    transformer.model = get_peft_model(transformer.model, lora)
+
+    def fold() -> None:
+        transformer.model = transformer.model.merge_and_unload()
+
+    return config.learning_rate * LORA_RATE, fold
 
 
 def mine(
@@ -170,19 +210,29 @@ def _loss(
             triple.negatives, min(config.hard_negatives, len(triple.negatives))
         )
     ]
-    queries = _embed(model, [triple.query for triple in batch])  # (B, D)
-    answers = _embed(model, [*(triple.passage for triple in batch), *negatives])  # (B + N, D)
+    with _products(model, config):
+        queries = _embed(model, [triple.query for triple in batch])  # (B, D)
+        answers = _embed(model, [*(triple.passage for triple in batch), *negatives])  # (B + N, D)
     logits = queries @ answers.T / config.temperature
     size = len(batch)
-    no_negatives = _no_negatives(batch, config).to(logits.device)
-    logits[:, :size] = logits[:, :size].masked_fill(no_negatives, float("-inf"))
+    no_negatives = _no_negatives(batch, negatives, config).to(logits.device)
+    logits = logits.masked_fill(no_negatives, float("-inf"))
     own = torch.arange(size, device=logits.device)
     loss = F.cross_entropy(logits, own)
     return (loss + F.cross_entropy(logits[:, :size].T, own)) / 2 if config.both_ways else loss
 
 
-def _no_negatives(batch: Sequence[Triple], config: EmbedderConfig) -> torch.Tensor:
-    """Which passages (columns) of the batch may answer which other questions (rows): (B, B)."""
+def _products(model: Any, config: EmbedderConfig) -> AbstractContextManager[Any]:
+    device, dtype, _ = choose_device(model.device.type)
+    if not config.bfloat16 or dtype != torch.bfloat16:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _no_negatives(
+    batch: Sequence[Triple], negatives: Sequence[str], config: EmbedderConfig
+) -> torch.Tensor:
+    """Which passages and hard negatives may answer which other questions (rows): (B, B + N)."""
     known = [
         [
             i != j
@@ -193,14 +243,16 @@ def _no_negatives(batch: Sequence[Triple], config: EmbedderConfig) -> torch.Tens
             )
             for j, other in enumerate(batch)
         ]
+        + [text == one.passage or text in one.others for text in negatives]
         for i, one in enumerate(batch)
     ]
     mask = torch.tensor(known)
+    size = len(batch)
     if config.guided:
         q = torch.from_numpy(np.stack([triple.query_row for triple in batch]))
         p = torch.from_numpy(np.stack([triple.passage_row for triple in batch]))
         guide = q @ p.T  # (B, B): what the base thinks
-        mask |= guide > guide.diagonal()[:, None] + config.margin
+        mask[:, :size] |= guide > guide.diagonal()[:, None] + config.margin
     return mask
 
 
@@ -210,7 +262,7 @@ def _embed(model: Any, texts: Sequence[str]) -> torch.Tensor:
         name: value.to(model.device) if isinstance(value, torch.Tensor) else value
         for name, value in model.preprocess(list(texts)).items()
     }
-    return F.normalize(model(features)["sentence_embedding"], dim=1)
+    return F.normalize(model(features)["sentence_embedding"].float(), dim=1)
 
 
 def _epochs(

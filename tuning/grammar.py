@@ -70,10 +70,13 @@ class Grammars:
                 return self._compiled[grammar]
             if self._tokenizer is None:
                 self._tokenizer = _tokenizer(self._generator)
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
-            # The first mask shows what the grammar alone does not: that nothing can follow.
-            if matcher.is_error() or not any(matcher.deep_copy().compute_bitmask()):
-                raise SchemaError(f"the schema cannot be used: {_why(matcher)}")
+            tokenizer = self._tokenizer
+        # Outside of the lock: a costly schema must not keep others from starting.
+        matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+        # The first mask shows what the grammar alone does not: that nothing can follow.
+        if matcher.is_error() or not any(matcher.deep_copy().compute_bitmask()):
+            raise SchemaError(f"the schema cannot be used: {_why(matcher)}")
+        with self._lock:
             self._compiled[grammar] = matcher
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)

@@ -73,7 +73,7 @@ class Prompt:
     """A text that is wanted: the messages as built for serving, and who is to write it.
 
     `adapter` is the digest of an adapter, None the base. With a `reply` nothing is written: the
-    loss of that reply is wanted.
+    loss of that reply is wanted. `grammar` (`tuning.grammar`) is what the text must consist of.
     """
 
     id: str
@@ -81,6 +81,7 @@ class Prompt:
     adapter: str | None = None
     max_tokens: int = 96
     reply: str | None = None
+    grammar: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

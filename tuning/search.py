@@ -161,17 +161,18 @@ def _asked(data: SearchData, split: Any) -> Asked:
 
 def _triples(data: SearchData, questions: Rows, passages: Rows) -> list[Triple]:
     own = data.of("train")
-    positives = [data.questions[n].positives for n in own]
-    mined = mine(questions[own], passages, positives, count=HARD_NEGATIVES)
+    right = [(*data.questions[n].positives, *data.questions[n].answering) for n in own]
+    mined = mine(questions[own], passages, right, count=HARD_NEGATIVES)
     return [
         Triple(
             data.questions[n].text,
-            data.passages[right[0]],
+            data.passages[best],
             tuple(data.passages[index] for index in wrong),
             questions[n],
-            passages[right[0]],
+            passages[best],
+            frozenset(data.passages[index] for index in others),
         )
-        for n, right, wrong in zip(own, positives, mined, strict=True)
+        for n, (best, *others), wrong in zip(own, right, mined, strict=True)
     ]
 
 

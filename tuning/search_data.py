@@ -26,11 +26,16 @@ Rows = NDArray[np.float32]  # (n, dim), unit rows
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question; `positives` are the indexes of the passages that answer it, the best first."""
+    """A question; `positives` are the indexes of the passages that answer it, the best first.
+
+    `answering` are further passages that may answer it, such as the rest of a named document:
+    nothing to learn to find, and nothing to learn not to find.
+    """
 
     text: str
     split: Literal["train", "dev"]
     positives: tuple[int, ...]
+    answering: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,12 @@ class SearchData:
         """Read what `save` wrote; raises `RunError`."""
         try:
             questions = tuple(
-                Question(line["text"], line["split"], tuple(line["positives"]))
+                Question(
+                    line["text"],
+                    line["split"],
+                    tuple(line["positives"]),
+                    tuple(line.get("answering", ())),
+                )
                 for line in _lines(folder / "questions.jsonl")
             )
             passages = tuple(line["text"] for line in _lines(folder / "passages.jsonl"))

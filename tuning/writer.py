@@ -1,6 +1,7 @@
 """Many prompts in, many texts out: what a gate or a verdict needs, written in batches.
 
-Greedy, with the adapter that each prompt names. Batches are of similar length, padded on the
+Greedy, with the adapter that each prompt names, and held to a grammar where it has one, as an
+answer is when it is served. Batches are of similar length, padded on the
 left, and shrink as their texts end. A prompt that comes with a reply is not written but read:
 its text is that reply, with the loss that the model gives it.
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 
 from tuning.errors import PromptTooLong
 from tuning.generator import Generator
+from tuning.grammar import Grammars
 from tuning.records import Prompt, Text
 
 BATCH_TOKENS = 6144  # padded tokens of prompts and texts that a batch may hold
@@ -36,7 +38,9 @@ def write(
 
     Raises:
         PromptTooLong: a prompt leaves no room for its text in `context_tokens`.
+        SchemaError: a grammar cannot be followed.
     """
+    grammars = Grammars(generator)
     encoded = [(prompt, generator.template.prompt(prompt.messages)) for prompt in prompts]
     for prompt, ids in encoded:
         wanted = len(generator.template.reply(prompt.reply)) if prompt.reply else 1
@@ -48,7 +52,7 @@ def write(
         select(adapter)
         own = [(prompt, ids) for prompt, ids in encoded if prompt.adapter == adapter]
         for batch in _batches([pair for pair in own if pair[0].reply is None]):
-            yield from _write_batch(generator, batch, context_tokens)
+            yield from _write_batch(generator, grammars, batch, context_tokens)
         for prompt, ids in own:
             if prompt.reply is not None:
                 yield _read(generator, prompt, ids, prompt.reply)
@@ -73,7 +77,7 @@ def _batches(encoded: Sequence[_Encoded]) -> Iterator[list[_Encoded]]:
 
 @torch.inference_mode()
 def _write_batch(
-    generator: Generator, batch: Sequence[_Encoded], context_tokens: int
+    generator: Generator, grammars: Grammars, batch: Sequence[_Encoded], context_tokens: int
 ) -> Iterator[Text]:
     device = generator.device
     width = max(len(ids) for _, ids in batch)
@@ -85,6 +89,7 @@ def _write_batch(
     ids, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     limits = [min(p.max_tokens, context_tokens - len(prompt_ids)) for p, prompt_ids in batch]
+    constraints = [grammars.constraint(p.grammar) if p.grammar else None for p, _ in batch]
     written: list[list[int]] = [[] for _ in batch]
     rows = list(range(len(batch)))  # the batch's rows that are still being written
     cache = None
@@ -98,15 +103,22 @@ def _write_batch(
             logits_to_keep=1,
         )
         cache = out.past_key_values
-        tokens = out.logits[:, -1].argmax(-1).tolist()
+        logits = out.logits[:, -1]  # (rows, vocabulary)
+        for at, row in enumerate(rows):
+            if (constraint := constraints[row]) is not None:
+                logits[at] = constraint.restrict(logits[at])
+        tokens = logits.argmax(-1).tolist()
         going: list[int] = []
         for at, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             ended = token in generator.stop_ids
             if not ended:
                 written[row].append(token)
+                if (constraint := constraints[row]) is not None:
+                    constraint.accept(token)
+                    ended = constraint.done
             if ended or len(written[row]) == limits[row]:
                 text = generator.template.decode(written[row]).rstrip("\ufffd").strip()
-                count = len(written[row]) + ended
+                count = len(written[row]) + (token in generator.stop_ids)
                 yield Text(
                     batch[row][0].id,
                     batch[row][0].adapter,

@@ -13,7 +13,6 @@ from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from server.answer import UNCITED
 from server.auth import Owner
 from server.errors import ApiError
 from server.feedback import Feedback
@@ -84,7 +83,6 @@ def create_feedback(
     else:
         version = services.voices.version(owner, turn.model)
         voice = version.voice if version else None
-    task = services.task_of(owner, turn.model)
     assert turn.conversation is not None and turn.answer is not None
     feedback = Feedback(
         id=new_id("fb"),
@@ -95,7 +93,8 @@ def create_feedback(
         adapter=turn.adapter,
         conversation=turn.conversation,
         answer=turn.answer,
-        cited=bool(turn.hits) and task["kind"] not in UNCITED,
+        cited=bool(turn.citations),
+        citations=turn.citations,
         rating=data.rating,
         edited=data.edited and data.edited.strip(),
         comment=data.comment,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Router, get
-from litestar.params import FromPath
+from litestar import Router, get, post
+from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from server.auth import Owner
-from server.errors import NotFound
-from server.services import AppServices
+from server.errors import ApiError, NotFound
+from server.services import AppServices, Services
+from server.turns import Turn
 
 
 class TurnObject(Struct, kw_only=True):
@@ -18,6 +19,8 @@ class TurnObject(Struct, kw_only=True):
 
     `messages` is the prompt that the model saw, `hits` the passages in it, `policy` how
     the draft was grounded, and `changes` what that did to it: was, now and a reason each.
+    `citations` are what the answer cites, in its order, and `opened` the numbers of those that
+    were opened.
     """
 
     id: str
@@ -32,17 +35,51 @@ class TurnObject(Struct, kw_only=True):
     policy: str
     changes: list[dict[str, str]] | None
     answer: str | None
+    citations: list[dict[str, Any]] | None
+    opened: list[int]
     status: str
     usage: dict[str, int]
     object: str = "turn"
 
 
+class CitationOpened(Struct, kw_only=True):
+    """The number of a citation as it stands in the answer, from 1."""
+
+    citation: int
+
+
 @get("/{turn_id:str}", sync_to_thread=True)
 def retrieve_turn(services: AppServices, owner: Owner, turn_id: FromPath[str]) -> TurnObject:
     """Tell what was asked, what the model saw and what became of its draft."""
+    return _object(_turn(services, owner, turn_id))
+
+
+@post("/{turn_id:str}/opened", status_code=200, sync_to_thread=True)
+def open_citation(
+    services: AppServices, owner: Owner, turn_id: FromPath[str], data: JSONBody[CitationOpened]
+) -> TurnObject:
+    """Tell that a reader has opened a citation: the next tuning of search learns from it."""
+    citations = _turn(services, owner, turn_id).citations or []
+    if not 1 <= data.citation <= len(citations):
+        held = f"cites {len(citations)} passages" if citations else "cites nothing"
+        raise ApiError(
+            400,
+            f"The answer of turn '{turn_id}' {held}: there is no citation {data.citation}.",
+            param="citation",
+            code="invalid_value",
+        )
+    services.turns.open(owner, turn_id, data.citation)
+    return _object(_turn(services, owner, turn_id))
+
+
+def _turn(services: Services, owner: str, turn_id: str) -> Turn:
     turn = services.turns.turn(owner, turn_id)
     if turn is None:
         raise NotFound("turn", turn_id)
+    return turn
+
+
+def _object(turn: Turn) -> TurnObject:
     return TurnObject(
         id=turn.id,
         created_at=turn.created_at,
@@ -52,13 +89,19 @@ def retrieve_turn(services: AppServices, owner: Owner, turn_id: FromPath[str]) -
         vector_store_ids=list(turn.stores),
         conversation=turn.conversation,
         messages=turn.messages,
-        hits=None if turn.hits is None else [_hit(hit) for hit in turn.hits],
+        hits=_hits(turn.hits),
         policy=turn.policy,
         changes=turn.changes,
         answer=turn.answer,
+        citations=_hits(turn.citations),
+        opened=list(turn.opened),
         status=turn.status,
         usage=turn.usage,
     )
+
+
+def _hits(hits: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    return None if hits is None else [_hit(hit) for hit in hits]
 
 
 def _hit(hit: dict[str, Any]) -> dict[str, Any]:
@@ -72,4 +115,4 @@ def _hit(hit: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-router = Router(path="/turns", route_handlers=[retrieve_turn], tags=["turns"])
+router = Router(path="/turns", route_handlers=[retrieve_turn, open_citation], tags=["turns"])

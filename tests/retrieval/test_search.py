@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
+from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.errors import NotFound
 from retrieval.filter import Filter
 from retrieval.library import Library
+from retrieval.parse import Parser
 from retrieval.passages import identifiers
 
 RETURNS = b"# Returns\n\nA refund is paid within 45 days.\n\n# Fees\n\nThe fee is 6 dollars."
@@ -90,16 +94,23 @@ def test_dense_scores_equal_numpy(library: Library, embedder: Embedder) -> None:
 # -- identifiers and several words
 
 
-@pytest.fixture
-def parts(library: Library) -> Library:
+@pytest.fixture(scope="module")
+def parts(
+    embedder: Embedder, parser: Parser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Library]:
     """Thirty documents that differ in nothing but numbers."""
+    folder = tmp_path_factory.mktemp("parts")
+    database = Database(folder / "houseword.db")
+    library = Library(database, embedder, folder=folder / "generations", parser=parser)
+    library.create_store("vs", owner="local")
     for number in range(30):
         text = (
             f"The bag rack TX-44{number:02}/B is of price {number}. "
             f"It was in order ORD-2024-1{number:02} of the store."
         )
         add(library, f"d{number}", text.encode(), name="")
-    return library
+    yield library
+    database.close()
 
 
 @pytest.mark.parametrize("weight", [None, 0.0, 0.7])

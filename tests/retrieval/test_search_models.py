@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,23 +52,26 @@ def tuned(other_embedder_folder: Path, wider_embedder_folder: Path) -> dict[str,
     }
 
 
-Open = Callable[[], Library]
+Open = Callable[..., Library]
 
 
 @pytest.fixture
 def open_library(
     database: Database, embedder: Embedder, parser: Parser, tmp_path: Path, tuned
 ) -> Open:
-    """A function that opens a library over the same data, as after a restart."""
+    """A function that opens a library over the same data, as after a restart.
+
+    With `on_its_own` it has connections of its own, as another process must.
+    """
 
     def open_embedder(digest: str) -> Embedder:
         if digest not in tuned:
             raise EmbedderError(f"no embedder {digest!r}")
         return tuned[digest]
 
-    def open_() -> Library:
+    def open_(*, on_its_own: bool = False) -> Library:
         return Library(
-            database,
+            Database(tmp_path / "houseword.db") if on_its_own else database,
             embedder,
             folder=tmp_path / "generations",
             parser=parser,
@@ -190,6 +195,45 @@ def test_building_goes_on_where_it_was_after_a_crash(library: Library, open_libr
     assert progress[0] == (129, 161) and progress[-1] == (161, 161)
     after.search_models.activate("vs", "other", how="gate")
     assert len(after.search(["vs"], "refund", k=50, lexical=False)) == 50
+
+
+def test_a_kill_in_the_middle_of_a_flip_leaves_one_whole_version(
+    library: Library, open_library: Open, tuned
+) -> None:
+    """A process that flips to and fro is killed; what it acknowledged, and no half flip, stays."""
+    names = {BASE: library._embedder.fingerprint, "other": tuned["other"].fingerprint}
+    library.search_models.add(version("other", embedder="other"))
+    library.search_models.build("vs", "other")
+    acknowledged = 0
+    for seconds in (0.02, 0.05, 0.11, 0.17, 0.23):
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            flip_for_ever(open_library(on_its_own=True), writing)
+        os.close(writing)
+        told = os.read(reading, 1)  # it has begun
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while more := os.read(reading, 4096):
+            told += more
+        os.close(reading)
+        acknowledged += len(told)
+        done = library.search_models.activations("vs")
+        assert acknowledged <= len(done) <= acknowledged + 1
+        acknowledged = len(done)
+        assert generations(library) == {names[done[-1].version]}
+    assert acknowledged > 10, "hardly a flip was made"
+
+
+def flip_for_ever(library: Library, acknowledged: int) -> None:
+    """Tell each flip by a byte; ends with the process only."""
+    try:
+        while True:
+            active = library.search_models.active("vs")
+            library.search_models.activate("vs", BASE if active else "other", how="hand")
+            os.write(acknowledged, b".")
+    finally:
+        os._exit(1)
 
 
 def test_no_search_fails_or_mixes_spaces_while_everything_is_embedded_anew(

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from retrieval.grounds import find
 from server.asking import Asker, House, Plan
-from server.grounds import find
 from server.questions import Question
 
 

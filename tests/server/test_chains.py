@@ -70,7 +70,7 @@ def test_both_endpoints_and_streams_say_the_same(stocked, desk) -> None:
     assert events[-1].type in ("response.completed", "response.incomplete")
 
 
-def test_where_no_later_step_runs_the_last_that_ran_answers(stocked, base) -> None:
+def test_where_no_later_step_runs_the_last_that_ran_answers(stocked, base, turn) -> None:
     steps = [
         {"name": "kind", "model": base, "schema": KIND},
         {"name": "more", "model": base, "when": {"step": "kind", "field": "kind", "is": "x"}},
@@ -78,6 +78,9 @@ def test_where_no_later_step_runs_the_last_that_ran_answers(stocked, base) -> No
     assert create(stocked, "short", steps).status_code == 200
     answer = stocked.client.chat.completions.create(model="short", messages=ASK)
     assert json.loads(answer.choices[0].message.content) == {"kind": "prices"}
+    (told,) = answer.model_extra["houseword"]["steps"]
+    assert told["turn"] == answer.id, "the answer's turn can be found"
+    assert turn(stocked, answer.id)["answer"] == answer.choices[0].message.content
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from retrieval.attribute import content_words
+from retrieval.claims import content_words
 from server.drills import Drill, drills
 
 TEXT = (

@@ -65,7 +65,7 @@ def test_claims_and_figures_are_found_in_passages_or_in_the_users_message() -> N
     found = support(answer, PASSAGES, "May I return my 3 bags?")
     assert (found.claims, found.supported) == (3, 2)
     assert (found.figures, found.supported_figures) == (3, 2)
-    assert found.claim_share == found.figure_share == pytest.approx(2 / 3)
+    assert found.claim_share == pytest.approx(2 / 3)
 
 
 def test_a_figure_counts_once_and_in_any_form() -> None:
@@ -75,7 +75,7 @@ def test_a_figure_counts_once_and_in_any_form() -> None:
 
 def test_citations_and_list_numbers_are_no_figures() -> None:
     found = support("1. Pack it [7]\n2. Send it [8]", PASSAGES, "")
-    assert found.figures == 0 and found.figure_share == 1.0
+    assert found.figures == 0 and found.detail_share == 1.0
 
 
 def test_names_must_stand_in_a_source() -> None:

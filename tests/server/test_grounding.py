@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import openai
@@ -81,9 +82,41 @@ def test_its_owner_can_read_what_the_model_saw_and_what_was_changed(grounded) ->
     assert turn["usage"]["prompt_tokens"] == answer.usage.prompt_tokens
 
 
+def opened(server, turn_id: str, citation: int) -> dict[str, Any]:
+    body = {"citation": citation}
+    return server.client.post(f"/turns/{turn_id}/opened", cast_to=dict[str, Any], body=body)
+
+
+def test_a_turn_keeps_what_was_cited_and_which_citations_were_opened(grounded) -> None:
+    answer = ask(grounded, "off", messages=[{"role": "user", "content": "Hello!"}])
+    with pytest.raises(openai.BadRequestError, match="cites nothing"):
+        opened(grounded, answer.id, 1)
+    (hit,) = grounded.services.library.search(
+        [grounded.services.default_store("local")], "price", k=1
+    )
+    turn = grounded.services.turns.turn("local", answer.id)
+    cited = replace(turn, id="chatcmpl-cited", citations=[asdict(hit)])
+    grounded.services.turns.record(cited)
+    for number in (0, 2):
+        with pytest.raises(openai.BadRequestError, match=f"no citation {number}"):
+            opened(grounded, "chatcmpl-cited", number)
+    assert opened(grounded, "chatcmpl-cited", 1)["opened"] == [1]
+    told = opened(grounded, "chatcmpl-cited", 1)  # once more is as once
+    assert told["opened"] == [1] and told["citations"][0]["text"] == hit.passage.text
+
+
+def test_what_an_answer_cites_is_in_its_turn(grounded) -> None:
+    answer = ask(grounded, "strict", messages=[{"role": "user", "content": "When do you open?"}])
+    cited = answer.choices[0].message.model_extra["citations"]
+    turn = grounded.client.get(f"/turns/{answer.id}", cast_to=dict[str, Any])
+    assert [one["text"] for one in turn["citations"]] == [one["text"] for one in cited]
+
+
 def test_an_unknown_turn_is_not_found(grounded) -> None:
     with pytest.raises(openai.NotFoundError, match="chatcmpl-none"):
         grounded.client.get("/turns/chatcmpl-none", cast_to=dict[str, Any])
+    with pytest.raises(openai.NotFoundError, match="chatcmpl-none"):
+        opened(grounded, "chatcmpl-none", 1)
 
 
 def test_of_a_turn_that_was_not_stored_only_the_figures_are_told(grounded) -> None:

@@ -25,6 +25,7 @@ def guarded(text: str, *, size: int | None = None, secrets: tuple[str, ...] = ()
 @pytest.mark.parametrize(
     "text",
     [
+        "Of data:2024 and file:handbook.",
         "Bags cost 45. We open at 9.30 and close at 6.",
         "See https://shop.example.com/returns?a=1, please.",
         "[Returns](https://shop.example.com/returns?a=1) are free.",
@@ -130,6 +131,12 @@ def test_a_secret_never_leaves_however_it_is_spaced(said: str, size: int | None)
     told = guarded(f"It is {said}, and that is it.", size=size, secrets=("HW-7f3a9b2c",))
     assert "hw7f3a9b2c" not in re.sub(r"[\W_]", "", told).casefold()
     assert WITHHELD in told and told.endswith("and that is it.")
+
+
+def test_what_the_mark_says_is_no_secret_and_a_repeated_one_goes_each_time() -> None:
+    system = "The admin password is withheld. The canary is aaaaaa1."
+    told = guarded("withheld, aaaaaa1 aaaaaaaa1 and withheld", secrets=secrets_in(system))
+    assert told == f"withheld, {WITHHELD} aa{WITHHELD} and withheld"
 
 
 # -- attacks by others

@@ -65,6 +65,14 @@ def test_base_and_candidate_write_for_the_same_rows_and_probes_show_no_passage(
             assert "days" not in prompt.messages[-1]["content"]
 
 
+def test_only_a_voice_is_held_to_its_labels_and_only_in_its_answers(rows: list[Row]) -> None:
+    for against in (None, "active-digest"):
+        _, prompts = gate_prompts(rows, against=against, kind="label", grammar="g")
+        held = {(p.id.partition(":")[0], p.adapter) for p in prompts if p.grammar == "g"}
+        voices = {CANDIDATE, against} - {None}
+        assert held == {(purpose, who) for purpose in ("answer", "decline") for who in voices}
+
+
 def test_the_purposes_take_turns_so_that_a_short_gate_has_some_of_each(rows: list[Row]) -> None:
     _, prompts = gate_prompts(rows, against=None)
     first = [prompt.id.partition(":")[0] for prompt in prompts[:14]]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.extract import Sentence
+from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
-from server.grounds import Grounds
 from server.repair import Policy, mend
 from server.served import as_served
 from tuning.declines import looks_like_decline
@@ -87,6 +87,14 @@ def test_an_unsupported_claim_gives_way_to_the_best_sentence(claim: str) -> None
 def test_the_frame_of_the_voice_stays_around_the_quotation() -> None:
     out = served("Scales out, then. You have 90 days. Dry roads, the bench.")
     assert out == f"Scales out, then. {BOTH} Dry roads, the bench."
+
+
+def test_a_short_statement_is_no_greeting_and_a_decline_no_parting() -> None:
+    for claim in ("Yes, shipping is free for everybody.", "We refund postage always."):
+        assert claim not in served(f"{claim} You have 45 days. {claim}")
+    decline = "I'm afraid we don't know that."
+    assert served(f"Hello there! {decline}") == f"Hello there! {BOTH}"
+    assert served(f"Hello there! {decline}", WEAK) == f"Hello there! {decline}"
 
 
 def test_a_draft_that_says_nothing_of_it_is_followed_by_an_extract() -> None:

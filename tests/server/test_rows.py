@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.attribute import figures
+from retrieval.claims import figures
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library

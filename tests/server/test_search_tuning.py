@@ -209,16 +209,17 @@ def test_without_pairs_the_documents_own_questions_teach_but_do_not_judge(house:
     job = house.tune(None)
     assert job["status"] == "succeeded", job["error"]
     assert any(
-        "0 given, 0 from approved feedback, 14 found" in event for event in house.events(job)
+        "0 given, 0 from approved feedback, 0 from opened citations, 14 found" in event
+        for event in house.events(job)
     ), house.events(job)
     assert not job["result"]["promoted"] and house.models()["active"] == "base"
 
 
-def test_approved_feedback_teaches_what_it_cites(house: House) -> None:
+def test_liked_answers_and_opened_citations_teach_what_they_cite(house: House) -> None:
     said = "The rain of our rain is for the rain."
     services, client = house.server.services, house.client
     (hit,) = services.library.search([house.store], "rain", k=1)
-    turns = {"up": "chatcmpl-liked", "down": "chatcmpl-disliked"}
+    turns = {"up": "chatcmpl-liked", "down": "chatcmpl-disliked", None: "chatcmpl-opened"}
     for rating, id_ in turns.items():
         talk = [{"role": "user", "content": f"what is rain, {rating}"}]
         turn = Turn(
@@ -234,15 +235,20 @@ def test_approved_feedback_teaches_what_it_cites(house: House) -> None:
             answer=f"{said} [1]",
             usage={},
             conversation=talk,
+            citations=[asdict(hit)],
         )
         services.turns.record(turn)
+        if rating is None:
+            client.post(f"/turns/{id_}/opened", cast_to=dict[str, Any], body={"citation": 1})
+            continue
         body = {"turn": id_, "rating": rating}
         given = client.post("/feedback", cast_to=dict[str, Any], body=body)
         if rating == "up":
             path = f"/feedback/{given['id']}"
             client.post(path, cast_to=dict[str, Any], body={"status": "approved"})
     job = house.tune(pairs(), method="query_adapter", seed=9)
-    assert any("84 given, 1 from approved feedback" in e for e in house.events(job))
+    told = "84 given, 1 from approved feedback, 1 from opened citations"
+    assert any(told in event for event in house.events(job))
     for feedback in services.feedback.approved("local", None):
         services.feedback.forget("local", feedback.id)
 

@@ -47,6 +47,7 @@ def test_loopback_needs_no_key(host: str) -> None:
         ("api_key = true", {}, "api_key"),
         ("", {"HOUSEWORD_PORT": "0"}, "port"),
         ("", {"HOUSEWORD_HITS": "-1"}, "hits"),
+        ("", {"HOUSEWORD_HITS": "41"}, "at most 40"),
         ("", {"HOUSEWORD_PASSAGE_TOKENS": "500"}, "passage_tokens"),
         ("", {"HOUSEWORD_LOG_LEVEL": "loud"}, "log_level"),
         ("", {"HOUSEWORD_API_KEY": " "}, "api_key"),

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from retrieval.extract import Sentence
+from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
 from server.arms import ARMS, Arm
 from server.asking import Plan
-from server.grounds import Grounds
 from server.judgement import judge
 from server.picture import draw
 from server.questions import Question

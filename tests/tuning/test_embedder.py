@@ -93,6 +93,19 @@ def test_the_stock_recipe_keeps_what_it_has_learned(model: Any, triples: list[Tr
     assert any((before[name] != value).any() for name, value in model.state_dict().items())
 
 
+def test_lora_trains_few_weights_and_is_folded_into_the_model(
+    model: Any, triples: list[Triple]
+) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = EmbedderConfig(learning_rate=5e-3, batch=8, max_epochs=40, lora_rank=4)
+    made = train_embedder(model, triples, config, dev=found)
+    assert made.mix > 0 and found(model) == made.dev_after > made.dev_before
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert changed and not any("embeddings" in name or "norm" in name.lower() for name in changed)
+
+
 def test_the_time_is_kept(model: Any, triples: list[Triple]) -> None:
     ticks = iter(range(1000))
     config = EmbedderConfig(batch=4, max_epochs=50, max_minutes=0.2)
@@ -152,10 +165,12 @@ def test_what_may_be_right_is_no_negative() -> None:
         plain(2, 3.0),
         Triple("q3", "p1", (), plain(3, 0.0).query_row, plain(3, 0.1).passage_row),
     ]
-    known = _no_negatives(batch, EmbedderConfig(guided=False)).tolist()
-    assert known[0] == [False, False, True, False], "another passage that answers it"
-    assert known[1] == [False, False, False, True], "the same passage"
+    known = _no_negatives(batch, ["p1", "p9"], EmbedderConfig(guided=False)).tolist()
+    assert known[0][:4] == [False, False, True, False], "another passage that answers it"
+    assert known[1][:4] == [False, False, False, True], "the same passage"
+    assert [row[4] for row in known] == [False, True, False, True], "another's hard negative"
+    assert not any(row[5] for row in known)
     wrong = Triple("q4", "p4", (), plain(4, 0.0).query_row, plain(4, 2.0).passage_row)
-    guided = _no_negatives([batch[0], wrong], EmbedderConfig(margin=0.1)).tolist()
+    guided = _no_negatives([batch[0], wrong], [], EmbedderConfig(margin=0.1)).tolist()
     assert guided[1] == [True, False], "the base likes it much better than the right one"
-    assert not any(_no_negatives([batch[0], wrong], EmbedderConfig(margin=3.0)).flatten().tolist())
+    assert not _no_negatives([batch[0], wrong], [], EmbedderConfig(margin=3.0)).any()

@@ -22,7 +22,7 @@ from tuning.errors import Diverged, ExamplesError
 from tuning.generator import Generator
 from tuning.lessons import Encoded, Lessons, batches, encode
 from tuning.records import Row, VoiceConfig
-from tuning.voice import Outcome, practise, schedule, train_voice
+from tuning.voice import AS_GOOD, Outcome, practise, schedule, train_voice
 
 MakeGenerator = Callable[[], Generator]
 CONFIG = VoiceConfig(
@@ -224,7 +224,8 @@ def test_training_lowers_the_heldout_loss_of_what_can_be_learned(
     _, outcome, metrics = uninterrupted
     heldout = [m["heldout_loss"] for m in metrics if "heldout_loss" in m]
     assert heldout[0] == outcome.heldout_before
-    assert min(heldout) == outcome.heldout_after < 0.8 * outcome.heldout_before
+    as_good = [loss for loss in heldout if loss <= min(heldout) * (1 + AS_GOOD)]
+    assert as_good[-1] == outcome.heldout_after < 0.8 * outcome.heldout_before
     assert outcome.stopped == "epochs"
 
 

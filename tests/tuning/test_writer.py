@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tuning.adapter import AdapterSet
 from tuning.errors import PromptTooLong
 from tuning.generate import Sampling, answer
 from tuning.generator import Generator
+from tuning.grammar import Grammars
 from tuning.records import Prompt, Text
 
 MakeAdapter = Callable[..., str]
@@ -56,6 +58,28 @@ def alone(generator: Generator, prompt: Prompt) -> tuple[str, int, str | None]:
     )
     text = "".join(piece.text for piece in pieces).strip()
     return text, pieces[-1].tokens, pieces[-1].finish_reason
+
+
+def test_a_batch_holds_each_text_to_its_own_grammar(generator: Generator) -> None:
+    grammars = Grammars(generator)
+    labels = grammars.of_texts(["refund", "return"])
+    schema = {
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}},
+        "required": ["sure"],
+        "additionalProperties": False,
+    }
+    free, *held = (replace(prompt, max_tokens=40) for prompt in prompts([None], count=3))
+    asked = [
+        free,
+        replace(held[0], grammar=labels),
+        replace(held[1], grammar=grammars.of_schema(schema)),
+    ]
+    texts = written(generator, asked, lambda _: None)
+    assert texts["p1", None].text in ("refund", "return")
+    assert isinstance(json.loads(texts["p2", None].text)["sure"], bool)
+    assert {texts[f"p{n}", None].finish_reason for n in (1, 2)} == {"stop"}
+    assert texts["p0", None].text == alone(generator, free)[0]
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100])
