@@ -30,6 +30,7 @@ class EmbedsTexts(Protocol):
 
     fingerprint: str
     dimension: int
+    max_tokens: int
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
     def embed(self, texts: Sequence[str], *, queries: bool = False) -> Rows: ...

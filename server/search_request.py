@@ -29,6 +29,7 @@ _LIMITS: dict[str, tuple[str, float, float]] = {
     "temperature": ("temperature", 0.001, 1),
     "rank": ("rank", 1, 1024),
     "lora_rank": ("lora_rank", 0, 256),
+    "least_dimensions": ("least_dimensions", 8, 8192),
     "seed": ("seed", 0, 2**31),
 }
 _DEFAULTS = {"full": {"max_minutes": 10.0, "max_epochs": 10}}

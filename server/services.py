@@ -19,6 +19,7 @@ from retrieval import errors as retrieval_errors
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library
+from retrieval.models import EmbedsTexts
 from retrieval.parse import Parser
 from retrieval.records import Store
 from retrieval.rerank import Reranker
@@ -128,6 +129,21 @@ class Services:
         if version is None:
             raise NotFound("model", model, code="model_not_found")
         return version.digest
+
+    def embedder_of(self, owner: str, model: str) -> EmbedsTexts:
+        """The embedder that a model name means: the base, or what a job of the owner has tuned.
+
+        A query adapter moves questions alone: its texts are embedded by what it was trained for.
+        Raises `NotFound`.
+        """
+        if model == self.settings.embedder:
+            return self.embedder
+        models = self.library.search_models
+        name, _, version_id = model.rpartition(":search:")
+        for store in self.library.stores(owner) if name else ():
+            if any(version.id == version_id for version in models.versions(store.id)):
+                return models.model(store.id, version_id).embedder
+        raise NotFound("embedding model", model, code="model_not_found")
 
     def task_of(self, owner: str, model: str) -> dict[str, Any]:
         """The task of whom a model name means; the base replies from the documents."""

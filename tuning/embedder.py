@@ -4,7 +4,8 @@ The loss is the in-batch softmax of Henderson et al. 2017, from questions to pas
 mined hard negatives beside it. A batch holds groups of questions that the base finds alike, so that
 the answers of one are hard negatives of the others and cost nothing. What the base likes much
 better than the right answer may be right as well, so it is no negative (the guide of GISTEmbed,
-Solatorio 2024). Tuned weights are mixed with the base's at last, as far as dev says.
+Solatorio 2024). The first dimensions can be trained to do alone (Matryoshka, Kusupati et al.
+2022). Tuned weights are mixed with the base's at last, as far as dev says.
 
 Knows no stores and no documents, texts alone. Read `train_embedder` first.
 """
@@ -47,6 +48,7 @@ class EmbedderConfig:
     hard_negatives: int = 1  # a question
     both_ways: bool = True  # a passage must find its question, too
     temperature: float = 0.05
+    least_dimensions: int | None = None  # halves of a vector down to so many do alone, too
     guided: bool = True  # the base says what is no negative
     margin: float = 0.1  # of cosine, by which the base must like it better
     max_tokens: int = 128
@@ -213,13 +215,35 @@ def _loss(
     with _products(model, config):
         queries = _embed(model, [triple.query for triple in batch])  # (B, D)
         answers = _embed(model, [*(triple.passage for triple in batch), *negatives])  # (B + N, D)
-    logits = queries @ answers.T / config.temperature
-    size = len(batch)
-    no_negatives = _no_negatives(batch, negatives, config).to(logits.device)
-    logits = logits.masked_fill(no_negatives, float("-inf"))
-    own = torch.arange(size, device=logits.device)
+    no_negatives = _no_negatives(batch, negatives, config).to(queries.device)
+    losses = [
+        _ranking(
+            F.normalize(queries[:, :size], dim=1) @ F.normalize(answers[:, :size], dim=1).T,
+            no_negatives,
+            config,
+        )
+        for size in _sizes(queries.shape[1], config.least_dimensions)
+    ]
+    return torch.stack(losses).mean()
+
+
+def _sizes(whole: int, least: int | None) -> list[int]:
+    """All dimensions, a half of them, a half of that, down to `least`."""
+    sizes = [whole]
+    while least and sizes[-1] // 2 >= least:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def _ranking(
+    cosines: torch.Tensor, no_negatives: torch.Tensor, config: EmbedderConfig
+) -> torch.Tensor:
+    """The softmax loss of questions (B) to passages (B + N), the right ones on the diagonal."""
+    logits = (cosines / config.temperature).masked_fill(no_negatives, float("-inf"))
+    own = torch.arange(len(logits), device=logits.device)
     loss = F.cross_entropy(logits, own)
-    return (loss + F.cross_entropy(logits[:, :size].T, own)) / 2 if config.both_ways else loss
+    back = logits[:, : len(logits)].T
+    return (loss + F.cross_entropy(back, own)) / 2 if config.both_ways else loss
 
 
 def _products(model: Any, config: EmbedderConfig) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""/v1/embeddings: texts to vectors, by the same embedder that search uses."""
+"""/v1/embeddings: texts to vectors, by an embedder that search uses: the base, or a tuned one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from litestar import Router, post
 from litestar.params import JSONBody
 
-from server.errors import ApiError, NotFound
+from server.auth import Owner
+from server.errors import ApiError
 from server.schemas import Embedding, Embeddings, EmbeddingsCreate, EmbeddingsUsage
 from server.services import AppServices
 
@@ -17,15 +18,19 @@ MAX_TEXTS = 2048
 
 
 @post("/", status_code=200, sync_to_thread=True)
-def create_embeddings(services: AppServices, data: JSONBody[EmbeddingsCreate]) -> Embeddings:
-    """Embed texts; the client asks for base64 by default and decodes it itself."""
-    embedder = services.embedder
-    if data.model != services.settings.embedder:
-        raise NotFound("embedding model", data.model, code="model_not_found")
-    if data.dimensions not in (None, embedder.dimension):
+def create_embeddings(
+    services: AppServices, owner: Owner, data: JSONBody[EmbeddingsCreate]
+) -> Embeddings:
+    """Embed texts; the client asks for base64 by default and decodes it itself.
+
+    With fewer `dimensions` the first ones are kept, and made unit vectors again.
+    """
+    embedder = services.embedder_of(owner, data.model)
+    dimensions = embedder.dimension if data.dimensions is None else data.dimensions
+    if not 1 <= dimensions <= embedder.dimension:
         raise ApiError(
             400,
-            f"This model has {embedder.dimension} dimensions: leave dimensions out.",
+            f"dimensions must be within 1..{embedder.dimension} for this model.",
             param="dimensions",
         )
     texts = _texts(data.input)
@@ -38,7 +43,9 @@ def create_embeddings(services: AppServices, data: JSONBody[EmbeddingsCreate]) -
             param="input",
             code="context_length_exceeded",
         )
-    rows = embedder.embed(texts)  # (n, dim) float32, unit rows
+    rows = embedder.embed(texts)[:, :dimensions]  # (n, dimensions) float32
+    if dimensions < embedder.dimension:
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return Embeddings(
         data=[Embedding(index=i, embedding=_encode(row, data)) for i, row in enumerate(rows)],
         model=data.model,

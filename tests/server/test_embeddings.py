@@ -27,6 +27,13 @@ def test_vectors_are_those_of_search(client: OpenAI, server) -> None:
     np.testing.assert_allclose(answer.data[0].embedding, direct, rtol=0, atol=1e-6)
 
 
+def test_fewer_dimensions_are_the_first_ones_as_a_unit_vector(client: OpenAI, server) -> None:
+    model = server.settings.embedder
+    whole = np.array(client.embeddings.create(model=model, input="rain").data[0].embedding)
+    short = client.embeddings.create(model=model, input="rain", dimensions=5).data[0].embedding
+    np.testing.assert_allclose(short, whole[:5] / np.linalg.norm(whole[:5]), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -38,7 +45,8 @@ def test_vectors_are_those_of_search(client: OpenAI, server) -> None:
         {"input": ["a"] * 2049},
         {"input": {"text": "a"}},
         {"input": "rain " * 400},
-        {"input": "a", "dimensions": 7},
+        {"input": "a", "dimensions": 0},
+        {"input": "a", "dimensions": 10_000},
         {"input": "a", "encoding_format": "int8"},
         {},
     ],

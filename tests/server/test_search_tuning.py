@@ -152,6 +152,11 @@ def test_a_tuned_embedder_is_built_beside_the_live_one_and_flipped(house: House)
     assert any("Embedded for the new model: 6 of 6" in event for event in events), events
     (tuned,) = house.served()
     assert tuned != base and "+" not in tuned and house.models()["serves"] == tuned
+    rows = [
+        house.client.embeddings.create(model=model, input="zq", dimensions=8).data[0].embedding
+        for model in (job["fine_tuned_model"], house.server.settings.embedder)
+    ]
+    assert max(abs(a - b) for a, b in zip(*rows, strict=True)) > 0.01
     house.add("late.md", "The late bag is red.")
     assert house.first("The late bag is red.") == "late.md"
     began = time.perf_counter()

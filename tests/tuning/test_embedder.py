@@ -17,6 +17,7 @@ from tuning.embedder import (
     Triple,
     _batches,
     _no_negatives,
+    _sizes,
     mine,
     train_embedder,
 )
@@ -91,6 +92,18 @@ def test_the_stock_recipe_keeps_what_it_has_learned(model: Any, triples: list[Tr
     made = train_embedder(model, triples, STOCK, dev=None)
     assert made.mix == 1
     assert any((before[name] != value).any() for name, value in model.state_dict().items())
+
+
+def test_the_first_dimensions_learn_to_do_alone(model: Any, triples: list[Triple]) -> None:
+    def short(model: Any) -> float:
+        queries, passages = (rows_of(model, [p[side] for p in PAIRS])[:, :8] for side in (0, 1))
+        queries, passages = (x / np.linalg.norm(x, axis=1)[:, None] for x in (queries, passages))
+        return float(np.mean((queries @ passages.T).argmax(1) == np.arange(len(PAIRS))))
+
+    config = EmbedderConfig(learning_rate=5e-3, batch=8, max_epochs=40, least_dimensions=8)
+    made = train_embedder(model, triples, config, dev=short)
+    assert made.dev_after > made.dev_before
+    assert _sizes(384, 96) == [384, 192, 96] and _sizes(384, None) == [384]
 
 
 def test_lora_trains_few_weights_and_is_folded_into_the_model(
