@@ -1,4 +1,4 @@
-"""The commands of training data: data check, data pairs."""
+"""The commands of training data: data check, data pairs, data questions."""
 
 from __future__ import annotations
 
@@ -85,6 +85,46 @@ def pair(context: Context, file: Path, pairs: Path, as_json: bool) -> None:
     out.print(
         f"{len(made.kept)} of {len(texts)} texts have a request in {pairs}: read and mend it, then "
         f"houseword tune voice {pairs}",
+        markup=False,
+    )
+
+
+@data.command("questions")
+@click.argument("out_file", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--count", type=click.IntRange(min=1), default=200, help="Passages to ask about.")
+@store_option
+@as_json
+@click.pass_obj
+@told
+def questions(
+    context: Context, out_file: Path, count: int, store: str | None, as_json: bool
+) -> None:
+    """Let the base model write questions that a store's passages answer, to tune search on.
+
+    Only questions whose passage is found by them are kept; review OUT before you tune.
+    """
+    from rich.progress import Progress
+
+    from server.question_writing import write_questions
+
+    with context.client() as client, Progress(console=err) as bars:
+        bar = bars.add_task("questions", total=None)
+        made = write_questions(
+            client,
+            context.settings,
+            client.store_id(store),
+            count=count,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in made.lines)
+    out_file.write_text("".join(lines), encoding="utf-8")
+    asked = len(made.lines) + len(made.dropped)
+    if as_json:
+        click.echo(json.dumps({"kept": len(made.lines), "asked": asked}))
+        return
+    out.print(
+        f"{len(made.lines)} of {asked} passages have a question in {out_file}: read and mend it, "
+        f"then houseword tune search {out_file}",
         markup=False,
     )
 

@@ -226,6 +226,23 @@ class ContentPage(Struct, kw_only=True):
     next_page: str | None = None
 
 
+class StorePassage(Struct, kw_only=True):
+    """A passage of a file (ours): `text` stands at characters `start` to `end` of the file's text.
+
+    `tokens` are the embedder's.
+    """
+
+    object: Literal["vector_store.passage"] = "vector_store.passage"
+    id: str
+    index: int
+    text: str
+    start: int
+    end: int
+    page: int | None
+    heading: str | None
+    tokens: int
+
+
 # -- records to shapes
 
 

@@ -6,7 +6,8 @@
 
 Accepted, too: `query` or `anchor` for the question; `passages`, `positive`, `positives` or `text`;
 `documents`, `filename`; `document_ids`, `file_id`; lists for several right answers; `topic`,
-`focus`, `group` or `intent` for what must not be split from each other. Other fields are ignored.
+`focus`, `group` or `intent` for what must not be split from each other. `"question_by": "base"`
+marks a question that a model has written. Other fields are ignored.
 
 Pure; it knows no store. Read `read_pairs` first.
 """
@@ -27,6 +28,7 @@ TEXTS = ("passage", "passages", "positive", "positives", "text")
 NAMES = ("document", "documents", "filename")
 IDS = ("document_id", "document_ids", "file_id")
 TOPIC = ("topic", "focus", "group", "intent")
+WRITTEN_BY_BASE = {"question_by": "base"}  # no person's question: it teaches and never judges
 LEAST_PAIRS = 8
 
 
@@ -40,6 +42,7 @@ class Pair:
     names: tuple[str, ...]
     ids: tuple[str, ...]
     topic: str | None
+    written: bool = False  # by a model
 
     @property
     def key(self) -> str:
@@ -97,6 +100,7 @@ def merge_same(pairs: Sequence[Pair]) -> tuple[list[Pair], int, int]:
             names=tuple(dict.fromkeys([*known.names, *pair.names])),
             ids=tuple(dict.fromkeys([*known.ids, *pair.ids])),
             topic=known.topic or pair.topic,
+            written=known.written and pair.written,
         )
         merged[pair.key] = both
         if (both.texts, both.names, both.ids) == (known.texts, known.names, known.ids):
@@ -133,7 +137,8 @@ def _pair(number: int, value: Any) -> Pair:
     topic = _strings(value, TOPIC)
     if not question_key(question[0]):
         raise ValueError("the question has no words")
-    return Pair(number, question[0], texts, names, ids, topic[0] if topic else None)
+    written = WRITTEN_BY_BASE.items() <= value.items()
+    return Pair(number, question[0], texts, names, ids, topic[0] if topic else None, written)
 
 
 def _strings(value: dict[str, Any], keys: Sequence[str]) -> tuple[str, ...]:

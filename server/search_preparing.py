@@ -78,7 +78,8 @@ class SearchPreparing:
         kinds = {source: counted[source] for source in get_args(Source)}
         tell(
             f"Questions: {kinds['given']} given, {kinds['feedback']} from approved feedback, "
-            f"{kinds['opened']} from opened citations, {kinds['found']} found in the documents.",
+            f"{kinds['opened']} from opened citations, {kinds['found']} found in the documents, "
+            f"{kinds['written']} written by a model.",
             data=kinds,
         )
         splits = self._split(store_id, asked)
@@ -164,7 +165,7 @@ class SearchPreparing:
             check()
             if number and number % PAIRS_TOLD == 0:
                 tell(f"Pairs: {number} of {len(pairs)}.")
-            one = resolver.named(pair)
+            one = resolver.named(pair, source="written" if pair.written else "given")
             if one is None:
                 lost.append(pair.line)
             else:

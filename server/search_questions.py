@@ -20,7 +20,7 @@ LEAST_SHARED = 0.8  # of the words of the shorter of two texts that are the same
 TEXT_WORDS = 60  # of a named passage that are searched for
 CANDIDATES = 20
 
-Source = Literal["given", "feedback", "opened", "found"]
+Source = Literal["given", "feedback", "opened", "found", "written"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from server.schemas_stores import (
     Content,
     ContentPage,
     StoreFile,
+    StorePassage,
     batch_object,
     chunking,
     store_file,
@@ -127,6 +128,33 @@ def store_file_content(
     return ContentPage(data=[Content(text=text)])
 
 
+@get("/{store_id:str}/files/{file_id:str}/passages", sync_to_thread=True)
+def store_file_passages(
+    services: AppServices, owner: Owner, store_id: FromPath[str], file_id: FromPath[str]
+) -> Listing[StorePassage]:
+    """List the passages into which a file was split, in their order; all on one page."""
+    attachment = _get(services, owner, store_id, file_id)
+    passages = services.library.passages(store_id, attachment.duplicate_of or file_id)
+    return Listing(
+        data=[
+            StorePassage(
+                id=str(passage.id),
+                index=passage.index,
+                text=passage.text,
+                start=passage.start,
+                end=passage.end,
+                page=passage.page,
+                heading=passage.heading,
+                tokens=passage.tokens,
+            )
+            for passage in passages
+        ],
+        has_more=False,
+        first_id=str(passages[0].id) if passages else None,
+        last_id=str(passages[-1].id) if passages else None,
+    )
+
+
 @post("/{store_id:str}/file_batches", status_code=200, sync_to_thread=True)
 def create_batch(
     services: AppServices,
@@ -221,6 +249,7 @@ router = Router(
         update_store_file,
         detach_file,
         store_file_content,
+        store_file_passages,
         create_batch,
         retrieve_batch,
         cancel_batch,

@@ -6,6 +6,7 @@ import io
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -231,7 +232,14 @@ def test_a_text_comes_back_as_it_was_read(client: OpenAI, strict, store_id: str)
     files = client.vector_stores.files
     file_id = files.upload_and_poll(vector_store_id=store_id, file=("t.md", TENT)).id
     page = strict(files.with_raw_response.content(file_id, vector_store_id=store_id))
-    assert "310 dollars" in page.data[0].text
+    text = page.data[0].text
+    assert "310 dollars" in text
+    path = f"/vector_stores/{store_id}/files/{file_id}/passages"
+    passages = client.get(path, cast_to=dict[str, Any])["data"]
+    assert [passage["index"] for passage in passages] == list(range(len(passages)))
+    assert passages and all(text[p["start"] : p["end"]] == p["text"] for p in passages)
+    with pytest.raises(openai.NotFoundError):
+        client.get(path.replace(file_id, "file-none"), cast_to=dict[str, Any])
 
 
 def test_a_detached_file_is_found_no_more(client: OpenAI, strict, store_id: str) -> None:
