@@ -41,8 +41,6 @@ _STATES = re.compile(
     r"|n['’]t\b|['’](?:s|re|ll|ve|d)\b",  # noqa: RUF001
     re.IGNORECASE,
 )
-# The draft itself says that it has no answer: less is needed to believe it. A factor of odds.
-_DOUBT = 2.0
 
 
 class Mends(Protocol):
@@ -83,8 +81,6 @@ class Strict:
         self._grounds = grounds
         self._quotes = list(grounds.sentences)
         self._message = message
-        least = _DOUBT * grounds.threshold * (1 - grounds.confidence)
-        self._doubtful = grounds.confidence * (1 - grounds.threshold) < least
         self._weak = grounds.confidence < grounds.threshold or not grounds.sentences
         self._figures = figures("\n".join([message, *self._passages]))
         self._topic = content_words(" ".join([message, *self._passages]))
@@ -142,8 +138,6 @@ class Strict:
 
     def _claim(self, gap: str, sentence: str) -> str:
         declines = looks_like_decline(sentence)
-        if declines and self._doubtful:
-            self._weak = True
         if self._weak and declines:
             return self._decline(gap, sentence)
         if self._weak:  # the draft may yet say in the voice's own words that there is no answer

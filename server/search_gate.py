@@ -2,7 +2,9 @@
 
 Rankings are those of the real search, of the candidate and of what serves now, and of BM25 alone
 beside them. The rule is nDCG@10: its lower 95% end must be above zero, and no other measure may
-be worse with its whole interval. Read `decide` first; `measure` takes the rankings.
+be worse with its whole interval. Where other stores have held-out questions, those tell whether
+the candidate has unlearned what is general (`search_elsewhere.py`): it may not be worse there by
+more than 2 points with its whole interval. Read `decide` first; `measure` takes the rankings.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from server.promote import Decision
 
 LEAST_QUESTIONS = 20
 FIRST = "nDCG@10"
+ELSEWHERE = "nDCG@10 elsewhere"
+MOST_UNLEARNED = 0.02
 MEASURES: dict[str, Callable[[Sequence[str], Mapping[str, float]], float]] = {
     FIRST: ndcg,
     "MRR@10": reciprocal_rank,
@@ -55,6 +59,7 @@ class Measured:
     candidate: Values
     serving: Values
     bm25: Values
+    elsewhere: tuple[Sequence[float], Sequence[float]] = ((), ())  # nDCG@10: candidate, serving
 
 
 def measure(
@@ -120,6 +125,8 @@ def decide(measured: Measured, *, seed: int = 0) -> Decision:
                 "passed": fault is None,
             }
         )
+    if fault := _unlearned(measured, rows, seed):
+        faults.append(fault)
     if count < LEAST_QUESTIONS:
         faults.insert(
             0,
@@ -127,3 +134,33 @@ def decide(measured: Measured, *, seed: int = 0) -> Decision:
             f"{LEAST_QUESTIONS - count} missing",
         )
     return Decision(not faults, (*faults, *told), tuple(rows))
+
+
+def _unlearned(measured: Measured, rows: list[dict[str, Any]], seed: int) -> str | None:
+    """Add the row of other stores' questions, if there are some; returns the fault in words."""
+    ours, theirs = measured.elsewhere
+    if not ours:
+        return None
+    gained = difference(ours, theirs, seed=seed)
+    passed = gained.high >= -MOST_UNLEARNED
+    rows.append(
+        {
+            "name": ELSEWHERE,
+            "other": fmean(theirs),
+            "candidate": fmean(ours),
+            "bm25": None,
+            "difference": gained.mean,
+            "low": gained.low,
+            "high": gained.high,
+            "n": len(ours),
+            "better": "higher",
+            "unit": "share",
+            "passed": passed,
+        }
+    )
+    if passed:
+        return None
+    return (
+        f"{ELSEWHERE} {fmean(theirs):.3f} -> {fmean(ours):.3f} on {len(ours)} questions of other "
+        "stores: it has unlearned what is general"
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval.database import Connection, Database
@@ -18,6 +18,7 @@ from retrieval.errors import HousewordRetrievalError
 from retrieval.library import Library
 from retrieval.versions import Version
 from server.promote import Decision
+from server.search_elsewhere import measure_elsewhere
 from server.search_gate import decide, measure
 from server.search_preparing import gate_questions
 from server.trainings import Job, Trainings
@@ -74,7 +75,7 @@ class SearchTuning:
         models.add(version)
         try:
             self._build(store_id, digest, tell=tell, check=check)
-            decision = self._judge(store_id, digest, run, tell=tell, check=check)
+            decision = self._judge(job, digest, run, tell=tell, check=check)
             self._end(job, digest, decision, result, tell=tell, card=version.card)
         except Exception as error:
             stopping = isinstance(error, Interrupted) and not self._ended(job)
@@ -113,12 +114,23 @@ class SearchTuning:
 
         self.library.search_models.build(store_id, version_id, progress=progress, check=check)
 
-    def _judge(self, store_id: str, digest: str, run: Run, *, tell: Tell, check: Check) -> Decision:
+    def _judge(self, job: Job, digest: str, run: Run, *, tell: Tell, check: Check) -> Decision:
+        store_id = job.request["store"]
         questions = gate_questions(run)
         self._calibrate(store_id, run, digest, tell=tell, check=check)
         tell(f"Judging on {len(questions)} held-out questions.")
         measured = measure(self.library, store_id, questions, candidate=digest, check=check)
-        return decide(measured)
+        models = self.library.search_models
+        others = self.trainings.of_search(job.owner)
+        elsewhere = measure_elsewhere(
+            self.library,
+            [other for other in others if other.request["store"] != store_id],
+            run.folder.parent,
+            candidate=models.model(store_id, digest),
+            serving=models.model(store_id),
+            check=check,
+        )
+        return decide(replace(measured, elsewhere=elsewhere))
 
     def _calibrate(
         self, store_id: str, run: Run, version_id: str | None, *, tell: Tell, check: Check

@@ -127,6 +127,16 @@ class Trainings:
                 connection, window, _job, table="jobs", where="owner = ?", parameters=[owner]
             )
 
+    def of_search(self, owner: str) -> list[Job]:
+        """The owner's search trainings that have succeeded, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM jobs WHERE owner = ? AND kind = 'search' AND status = 'succeeded' "
+                "ORDER BY seq",
+                (owner,),
+            ).fetchall()
+        return [_job(row) for row in rows]
+
     def of_voice(self, owner: str, voice: str) -> list[Job]:
         """Every job of one voice, oldest first."""
         with self._database.read() as connection:

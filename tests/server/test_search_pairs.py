@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,13 @@ def test_the_gate_wants_twenty_questions() -> None:
 def test_a_question_is_judged_by_passages_or_else_by_documents() -> None:
     assert GateQuestion("q", (7, 8), ()).judged() == {"7": 1.0, "8": 1.0}
     assert GateQuestion("q", (), ("d1",)).judged() == {"d1": 1.0}
+
+
+def test_what_has_unlearned_other_stores_questions_is_refused() -> None:
+    gained = Measured(values([1.0] * 30), values([0.0] * 30), values([0.0] * 30))
+    assert decide(gained).promoted
+    for ours, promoted in ((0.5, False), (0.79, True), (0.9, True)):
+        decision = decide(replace(gained, elsewhere=([ours] * 30, [0.8] * 30)))
+        assert decision.promoted is promoted
+        assert decision.table[-1]["name"] == "nDCG@10 elsewhere"
+        assert ("unlearned" in " ".join(decision.reasons)) is not promoted

@@ -275,6 +275,13 @@ def test_pairs_name_passages_and_ids_and_several_answers(house: House) -> None:
     assert any("lines 52" in event for event in events), events
 
 
+def test_other_stores_questions_tell_what_was_unlearned(house: House, server, teacher) -> None:
+    assert house.tune(pairs())["result"]["promoted"]
+    job = House(server, teacher).tune(pairs())
+    (row,) = (row for row in job["result"]["gate"] if row["name"] == "nDCG@10 elsewhere")
+    assert row["n"] >= 20 and row["passed"] and row["candidate"] > row["other"]
+
+
 def test_two_jobs_of_one_store_wait_for_each_other(house: House) -> None:
     first = house.start(pairs(), seed=1)
     second = house.start(pairs(), seed=2)
