@@ -153,7 +153,19 @@ def fit(train: Asked, dev: Asked, passages: Rows, config: QueryAdapterConfig | N
                 break
         if time.monotonic() - began > config.max_seconds:
             break
+    if not _surely_better(best, dev, passages):
+        best, best_dev = adapter(0.0), before
     return Fit(best, before, best_dev, steps, time.monotonic() - began)
+
+
+def _surely_better(adapter: QueryAdapter, dev: Asked, passages: Rows) -> bool:
+    """Whether it gains more on dev than two standard errors: a few questions show little."""
+    gained = np.subtract(
+        reciprocal_ranks(adapter(dev.queries), dev, passages),
+        reciprocal_ranks(dev.queries, dev, passages),
+    )
+    error = float(gained.std(ddof=1)) / len(gained) ** 0.5 if len(gained) > 1 else 0.0
+    return float(gained.mean()) > 2 * error
 
 
 def _loss(
@@ -185,10 +197,17 @@ def _loss(
 
 def mrr(queries: Rows, asked: Asked, passages: Rows, *, k: int = MRR_AT) -> float:
     """Mean of 1 / rank of the first right passage among the first k, else 0."""
-    total = 0.0
+    return sum(reciprocal_ranks(queries, asked, passages, k=k)) / len(queries)
+
+
+def reciprocal_ranks(
+    queries: Rows, asked: Asked, passages: Rows, *, k: int = MRR_AT
+) -> list[float]:
+    """1 / rank of the first right passage among the first k, else 0; for each question."""
+    found = []
     for start in range(0, len(queries), 256):
         scores = queries[start : start + 256] @ passages.T  # (B, m)
         for own, right in zip(scores, asked.positives[start : start + 256], strict=True):
             rank = int((own > own[list(right)].max()).sum()) + 1
-            total += 1 / rank if rank <= k else 0.0
-    return total / len(queries)
+            found.append(1 / rank if rank <= k else 0.0)
+    return found
