@@ -25,7 +25,8 @@ from server.search_preparing import gate_questions
 from server.trainings import Job
 from tuning.run import Run
 
-MOST_QUESTIONS, MOST_OTHERS = 100, 300  # questions, and passages beside those that answer
+MOST_QUESTIONS = 100
+MOST_RIGHT, MOST_OTHERS = 1_000, 300  # passages of a store that answer, and beside them
 AT_ONCE = 32  # texts between two checks
 
 
@@ -69,10 +70,11 @@ def measure_elsewhere(
 def _shown(
     texts: Sequence[EmbeddedText], asked: Sequence[GateQuestion], random_: random.Random
 ) -> list[EmbeddedText]:
-    """The passages that answer, and some others of the store."""
+    """The passages that answer, and some others of the store; both bounded by drawing."""
     right = {id_ for question in asked for id_ in (*question.passages, *question.documents)}
     own = [text for text in texts if {text.id, text.document_id} & right]
     others = [text for text in texts if not {text.id, text.document_id} & right]
+    own = random_.sample(own, min(MOST_RIGHT, len(own)))
     return own + random_.sample(others, min(MOST_OTHERS, len(others)))
 
 

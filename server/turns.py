@@ -9,10 +9,7 @@ from typing import Any, Literal
 from retrieval.database import Connection, Database, Row
 
 Status = Literal["completed", "cancelled", "failed"]
-_JSON = (
-    *("stores", "messages", "hits", "usage", "conversation", "changes"),
-    *("citations", "opened"),
-)
+_JSON = "stores messages hits usage conversation changes citations opened".split()  # columns
 
 
 @dataclass(frozen=True, slots=True)
