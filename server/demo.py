@@ -167,7 +167,7 @@ def _print_next(out: Console, settings: Settings, model: str) -> None:
         {"model": model, "messages": [{"role": "user", "content": "Do you ship to Canada?"}]}
     )
     commands = (
-        f'{houseword} ask --model {model} "How long do I have to send something back?"',
+        f'{houseword} ask --model {model} "When is the shop open on Saturday?"',
         f"{houseword} voices activate {VOICE}",
         f"{houseword} voices judge {VOICE}",
         f"{houseword} serve",
