@@ -26,6 +26,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.corpus import Corpus, Query, read_beir, split
+from retrieval.calibrate import DEFAULT_LEXICAL_WEIGHT, ENOUGH_CASES, Case, fit_weight
 from retrieval.embed import Embedder
 from retrieval.fuse import fuse
 from retrieval.measure import Interval, difference, hit, ndcg, recall, reciprocal_rank
@@ -40,7 +41,6 @@ SIDES = ("dev", "held")
 POOL = 100  # documents that each side offers to the fusion
 BASES = ("base_dense", "base_hybrid")
 TUNED = ("query_adapter", "full_dense", "full")
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the words; chosen on dev
 DEV_QUERIES, DEV_DISTRACTORS = 150, 400  # what a mix of weights is measured on
 MEASURES: dict[str, Callable[[Ranking, Mapping[str, float]], float]] = {
     "ndcg@10": ndcg,
@@ -224,7 +224,7 @@ class Bench:
     def _arm(
         self, name: str, rows: Rows, asked: Mapping[str, Rows], *, weight: float | None = None
     ) -> Arm:
-        """Dense and words together; without a weight the one that dev likes best."""
+        """Dense and words together; without a weight the one that is fitted on dev."""
         near = {side: [self._nearest(q, rows) for q in asked[side]] for side in SIDES}
 
         def at(weight: float) -> Arm:
@@ -237,9 +237,16 @@ class Bench:
             }
             return Arm(name, found)
 
-        if weight is not None:
-            return at(weight)
-        return max(map(at, WEIGHTS), key=lambda arm: fmean(arm.ndcg("dev", self.queries["dev"])))
+        return at(self._fitted(near["dev"]) if weight is None else weight)
+
+    def _fitted(self, near: Sequence[Scores]) -> float:
+        """How much words count, by the rule that the product goes by."""
+        place = {document: at for at, document in enumerate(self.corpus.ids)}
+        cases = [
+            Case(query.text, n, w, {place[document] for document in query.judged})
+            for query, n, w in zip(self.queries["dev"], near, self._words["dev"], strict=True)
+        ]
+        return fit_weight(cases) if len(cases) >= ENOUGH_CASES else DEFAULT_LEXICAL_WEIGHT
 
     def _nearest(self, query: Rows, rows: Rows) -> Scores:
         """The best documents by the best of their windows."""
