@@ -105,25 +105,38 @@ def questions(
     """
     from rich.progress import Progress
 
-    from server.question_writing import write_questions
+    from server.question_writing import FOUND_WITHIN, draw, write_questions
+    from server.search_pairs import WRITTEN_BY_BASE
 
     with context.client() as client, Progress(console=err) as bars:
+        path = f"/v1/vector_stores/{client.store_id(store)}"
+        files = [file for file in client.pages(f"{path}/files") if file["status"] == "completed"]
+        passages = [client.get(f"{path}/files/{file['id']}/passages")["data"] for file in files]
+        texts = draw([[passage["text"] for passage in own] for own in passages], str, count=count)
+
+        def finds(question: str, at: int) -> bool:
+            asked = {"query": question, "max_num_results": FOUND_WITHIN}
+            hits = client.post(f"{path}/search", asked)["data"]
+            return any(part["text"] == texts[at] for hit in hits for part in hit["content"])
+
         bar = bars.add_task("questions", total=None)
-        made = write_questions(
-            client,
+        written = write_questions(
             context.settings,
-            client.store_id(store),
-            count=count,
+            texts,
+            finds=finds,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
-    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in made.lines)
-    out_file.write_text("".join(lines), encoding="utf-8")
-    asked = len(made.lines) + len(made.dropped)
+    lines = [
+        {"question": one.question, "passage": texts[one.passage], **WRITTEN_BY_BASE}
+        for one in written
+    ]
+    content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    out_file.write_text(content, encoding="utf-8")
     if as_json:
-        click.echo(json.dumps({"kept": len(made.lines), "asked": asked}))
+        click.echo(json.dumps({"kept": len(lines), "asked": len(texts)}))
         return
     out.print(
-        f"{len(made.lines)} of {asked} passages have a question in {out_file}: read and mend it, "
+        f"{len(lines)} of {len(texts)} passages have a question in {out_file}: read and mend it, "
         f"then houseword tune search {out_file}",
         markup=False,
     )

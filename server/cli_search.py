@@ -21,6 +21,8 @@ from server.command import Context, as_json, err, fail, out, store_option, told
 @click.option("--method", type=click.Choice(["auto", "query_adapter", "full"]), default="auto")
 @click.option("--minutes", type=float, help="Longest training.")
 @click.option("--model", help="Another embedder on the server's machine to begin with.")
+@click.option("--written", type=int, help="Learn from so many questions of the base's, too.")
+@click.option("--compare-stock", is_flag=True, help="Train the stock recipe as long, beside it.")
 @store_option
 @as_json
 @click.pass_obj
@@ -31,6 +33,8 @@ def tune_search(
     method: str,
     minutes: float | None,
     model: str | None,
+    written: int | None,
+    compare_stock: bool,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -48,8 +52,10 @@ def tune_search(
         }
         if file is not None:
             body["training_file"] = client.upload(file, purpose="fine-tune")["id"]
-        if minutes is not None:
-            body["hyperparameters"] = {"max_minutes": minutes}
+        asked = {"max_minutes": minutes, "written_questions": written}
+        body["hyperparameters"] = {name: value for name, value in asked.items() if value}
+        if compare_stock:
+            body["hyperparameters"]["compare_stock"] = 1
         job = follow_to_end(client, client.post("/v1/fine_tuning/jobs", body), console=err)
     if as_json:
         click.echo(json.dumps(job))

@@ -11,7 +11,7 @@ Limits = Mapping[str, tuple[str, float, float]]  # name -> (field, lowest, highe
 
 _WHOLE = frozenset(
     "max_epochs rank lora_rank alpha batch batch_tokens batch_pairs hard_negatives patience "
-    "seed least_dimensions".split()
+    "seed least_dimensions written_questions compare_stock".split()
 )
 
 

@@ -1,84 +1,72 @@
-"""Questions that a store's passages answer, written by the base: to review, then to tune search on.
+"""Questions that passages answer, written by the base: to review, or to let a search job learn.
 
 A question stays only if its passage comes back when it is searched for (the round trip). A small
-base writes few good ones, so a person should read them; they teach and never judge. It knows no
-models: a worker writes. Read `write_questions` first.
+base writes few good ones, so they teach and never judge. It knows no models: a worker writes. Read
+`write_questions` first.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from server.client import Client
 from server.pairing import pair_texts
-from server.search_pairs import WRITTEN_BY_BASE
 from server.settings import Settings
 from tuning.texts import HouseText
 
 FOUND_WITHIN = 20  # ranks: the passage must be among them when its question is searched for
 LEAST_WORDS = 12  # of a passage that is worth a question
 
+Passage = TypeVar("Passage")
+
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Lines of search pairs, and (number, reason) of each passage that was left out."""
+class Written:
+    """A question, and the index of the passage that it was written for."""
 
-    lines: list[dict[str, Any]]
-    dropped: list[tuple[int, str]]
+    question: str
+    passage: int
 
 
 def write_questions(
-    client: Client,
     settings: Settings,
-    store_id: str,
+    texts: Sequence[str],
     *,
-    count: int,
+    finds: Callable[[str, int], bool],
     progress: Callable[[int, int], None],
-    seed: int = 0,
-) -> Questions:
-    """Let the base write a question for each of `count` passages, and keep those that find it.
+) -> list[Written]:
+    """Let the base write a question for each text, and keep those by which `finds` finds it.
+
+    `finds` takes a question and the index of its text. Both callables may raise to end it.
 
     Raises:
         PairingError: the worker failed; in words.
-        ClientError: the server refused.
     """
-    drawn = _draw(client, store_id, count, random.Random(seed))
-    texts = [HouseText(text, number) for number, text in enumerate(drawn, 1)]
-    made = pair_texts(settings, texts, progress=progress)
-    lines, dropped = [], list(made.dropped)
-    for pair in made.kept:
-        found = client.post(
-            f"/v1/vector_stores/{store_id}/search",
-            {"query": pair.request, "max_num_results": FOUND_WITHIN},
-        )
-        text = drawn[pair.text.line - 1]
-        if any(part["text"] == text for hit in found["data"] for part in hit["content"]):
-            lines.append({"question": pair.request, "passage": text, **WRITTEN_BY_BASE})
-        else:
-            dropped.append((pair.text.line, f"its passage is not found by it: {pair.request!r}"))
-    return Questions(lines, sorted(dropped))
+    numbered = [HouseText(text, number) for number, text in enumerate(texts)]
+    made = pair_texts(settings, numbered, progress=progress)
+    written = [Written(pair.request, pair.text.line) for pair in made.kept]
+    return [one for one in written if finds(one.question, one.passage)]
 
 
-def _draw(client: Client, store_id: str, count: int, random_: random.Random) -> list[str]:
-    """Texts of passages, of as many documents as there are."""
-    files = [
-        file
-        for file in client.pages(f"/v1/vector_stores/{store_id}/files")
-        if file["status"] == "completed"
+def draw(
+    documents: Iterable[Sequence[Passage]],
+    text_of: Callable[[Passage], str],
+    *,
+    count: int,
+    seed: int = 0,
+) -> list[Passage]:
+    """Passages that are worth a question, of as many documents as there are."""
+    random_ = random.Random(seed)
+    worth = [
+        [passage for passage in own if len(text_of(passage).split()) >= LEAST_WORDS]
+        for own in documents
     ]
-    random_.shuffle(files)
-    by_file: list[list[str]] = []
-    for file in files[:count]:
-        passages = client.get(f"/v1/vector_stores/{store_id}/files/{file['id']}/passages")["data"]
-        own = [
-            passage["text"] for passage in passages if len(passage["text"].split()) >= LEAST_WORDS
-        ]
+    random_.shuffle(worth)
+    for own in worth:
         random_.shuffle(own)
-        by_file.append(own)
-    drawn: list[str] = []
-    while len(drawn) < count and any(by_file):
-        drawn += [own.pop() for own in by_file if own]
+    drawn: list[Passage] = []
+    while len(drawn) < count and any(worth):
+        drawn += [own.pop() for own in worth if own]
     return drawn[:count]

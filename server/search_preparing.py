@@ -25,9 +25,10 @@ from server.content import FileContent
 from server.errors import ApiError
 from server.feedback import Feedbacks
 from server.ledger import Ledger
+from server.question_writing import FOUND_WITHIN, draw, write_questions
 from server.search_feedback import liked_pairs, opened_pairs
 from server.search_gate import GateQuestion
-from server.search_pairs import Pair, check_documents, merge_same, read_pairs
+from server.search_pairs import Pair, check_documents, merge_same, question_key, read_pairs
 from server.search_questions import Asked, Resolver, Source
 from server.search_split import SearchSplits, assign, groups_of
 from server.settings import Settings
@@ -41,6 +42,7 @@ from tuning.search_data import Question, SearchData
 MOST_PASSAGES = 20_000  # that a training looks at; of a larger store some are drawn
 FULL_FROM = 500  # questions to learn from
 PAIRS_TOLD = 200  # pairs between two progress events
+QUESTIONS_TOLD = 20  # written questions between two
 GATE_FILE = "gate.jsonl"
 
 Tell = Callable[..., None]
@@ -74,6 +76,7 @@ class SearchPreparing:
         given = self._given(job, texts, resolver, tell=tell, check=check)
         asked = [*given, *self._told(job, resolver, known={one.keys[-1] for one in given})]
         asked += resolver.found({one.keys[-1].removeprefix("question:") for one in asked})
+        asked += self._written(job, texts, known=asked, tell=tell, check=check)
         counted = Counter(one.source for one in asked)
         kinds = {source: counted[source] for source in get_args(Source)}
         tell(
@@ -194,6 +197,50 @@ class SearchPreparing:
                 if one is not None and one.keys[-1] not in known:
                     told.setdefault(one.keys[-1], one)
         return list(told.values())
+
+    def _written(
+        self,
+        job: Job,
+        texts: Sequence[EmbeddedText],
+        *,
+        known: Sequence[Asked],
+        tell: Tell,
+        check: Callable[[], None],
+    ) -> list[Asked]:
+        """As many questions as were asked for, written by the base and found by a search."""
+        count = job.request["hyperparameters"].get("written_questions", 0)
+        if not count:
+            return []
+        of_document: dict[str, list[EmbeddedText]] = {}
+        for text in texts:
+            of_document.setdefault(text.document_id, []).append(text)
+        drawn = draw(of_document.values(), lambda text: text.body, count=count)
+        told = 0
+
+        def progress(done: int, of: int) -> None:
+            nonlocal told
+            check()
+            if done >= told + QUESTIONS_TOLD:
+                told = done
+                tell(f"Questions: {done} of {of} written.")
+
+        def finds(question: str, at: int) -> bool:
+            check()
+            hits = self.library.search([job.request["store"]], question, k=FOUND_WITHIN)
+            return drawn[at].id in {hit.passage.id for hit in hits}
+
+        written = write_questions(
+            self.settings, [text.body for text in drawn], finds=finds, progress=progress
+        )
+        tell(f"{len(written)} of {len(drawn)} written questions find their passage again.")
+        taken = {one.keys[-1] for one in known}
+        asked: dict[str, Asked] = {}
+        for one in written:
+            text, key = drawn[one.passage], f"question:{question_key(one.question)}"
+            if key not in taken:
+                keys = (f"document:{text.document_name}", key)
+                asked[key] = Asked(one.question, (text.id,), (), keys, source="written")
+        return list(asked.values())
 
     def _split(self, store_id: str, asked: Sequence[Asked]) -> list[Split]:
         """The split of every question, remembered for ever; given questions fill the shares."""

@@ -30,6 +30,8 @@ _LIMITS: dict[str, tuple[str, float, float]] = {
     "rank": ("rank", 1, 1024),
     "lora_rank": ("lora_rank", 0, 256),
     "least_dimensions": ("least_dimensions", 8, 8192),
+    "written_questions": ("written_questions", 0, 10_000),
+    "compare_stock": ("compare_stock", 0, 1),
     "seed": ("seed", 0, 2**31),
 }
 _DEFAULTS = {"full": {"max_minutes": 10.0, "max_epochs": 10}}

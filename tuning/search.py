@@ -18,7 +18,14 @@ from typing import Any
 
 import torch
 
-from tuning.embedder import EmbedderConfig, Triple, mine, train_embedder
+from tuning.embedder import (
+    STOCK,
+    EmbedderConfig,
+    EmbedderOutcome,
+    Triple,
+    mine,
+    train_embedder,
+)
 from tuning.errors import GeneratorError
 from tuning.query_adapter import Asked, QueryAdapterConfig, fit, mrr
 from tuning.run import Run, fsync_folder
@@ -90,7 +97,8 @@ def _train_adapter(
 
 
 def _train_full(run: Run, data: SearchData, config: dict[str, Any], aside: Path) -> dict[str, Any]:
-    chosen = EmbedderConfig(**_known(EmbedderConfig, config["hyperparameters"]))
+    given = config["hyperparameters"]
+    chosen = EmbedderConfig(**_known(EmbedderConfig, given))
     model = _load(config["embedder_folder"], config["device"])
     window = model.max_seq_length
     data = _prefixed(data, model)
@@ -103,22 +111,45 @@ def _train_full(run: Run, data: SearchData, config: dict[str, Any], aside: Path)
     def report(step: dict[str, Any]) -> None:
         run.report({**step, "done": step["step"] / step["of"]})
 
-    outcome = train_embedder(
-        model,
-        _triples(data, questions, passages),
-        chosen,
-        dev=_dev(data) if data.of("dev") else None,
-        report=report,
-    )
+    triples, dev = _triples(data, questions, passages), _dev(data) if data.of("dev") else None
+    outcome = train_embedder(model, triples, chosen, dev=dev, report=report)
     model.max_seq_length = window  # shortened for the training alone
     if outcome.mix > 0:
         model.save(str(aside), create_model_card=False)
+    stock = None
+    if given.get("compare_stock") and dev is not None:
+        stock = _compare_stock(run, config, triples, dev, outcome)
     return {
         "method": "full",
         "changes": outcome.mix > 0,
         **asdict(outcome),
+        "dev_stock": stock,
         "config": asdict(chosen),
     }
+
+
+def _compare_stock(
+    run: Run,
+    config: dict[str, Any],
+    triples: list[Triple],
+    dev: Callable[[Any], float],
+    ours: EmbedderOutcome,
+) -> float:
+    """What the recipe that everybody starts from comes to in as many minutes, on dev."""
+    run.report({"step": ours.steps, "stage": "The stock recipe trains as long, to compare with."})
+    model = _load(config["embedder_folder"], config["device"])
+    epochs = config["hyperparameters"].get("max_epochs", STOCK.max_epochs)
+    stock = replace(STOCK, max_epochs=epochs, max_minutes=ours.seconds / 60)
+    train_embedder(model, triples, stock, dev=None)
+    reached = dev(model)
+    run.report(
+        {
+            "step": ours.steps,
+            "stage": f"MRR@10 on the dev questions: {ours.dev_before:.3f} before, "
+            f"{ours.dev_after:.3f} after this training, {reached:.3f} after the stock recipe's.",
+        }
+    )
+    return reached
 
 
 def _load(folder: str, device: str) -> Any:

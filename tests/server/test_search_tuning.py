@@ -14,6 +14,8 @@ import openai
 import pytest
 
 from server.turns import Turn
+from tuning.records import Text
+from tuning.run import Run
 
 pytestmark = pytest.mark.workers
 
@@ -172,6 +174,35 @@ def test_a_tuned_embedder_is_built_beside_the_live_one_and_flipped(house: House)
     assert answer.model_extra["houseword"]["embedder"] == base
 
 
+def test_a_verdict_asks_by_the_base_and_by_the_tuned_search(house: House) -> None:
+    job = house.tune(pairs())
+    assert job["result"]["promoted"], job["result"]["reasons"]
+    house.add("late.md", "The late bag is red.")
+    lines = [
+        {"question": f"{alias} {alias} with our", "document": f"{thing}.md"}
+        for alias, thing in ALIASES.items()
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = house.client.files.create(file=("asked.jsonl", content), purpose="evals")
+    asked = {
+        "model": house.server.services.engine.generator.name,
+        "questions_file": file.id,
+        "vector_store_id": house.store,
+        "max_tokens": 4,
+        "latency_questions": 1,
+    }
+    made = house.client.post("/evaluations", cast_to=dict[str, Any], body=asked)
+    path, deadline = f"/evaluations/{made['id']}", time.monotonic() + 120
+    while (found := house.client.get(path, cast_to=dict[str, Any]))["result"] is None:
+        assert time.monotonic() < deadline and found["error"] is None, found
+        time.sleep(0.1)
+    arms = {arm["arm"]: arm for arm in found["result"]["arms"]}
+    assert list(arms) == ["base", "search", "tuned_search"]
+    assert arms["tuned_search"]["seconds"]["n"] == 1
+    search = found["result"]["search"]
+    assert search["right_document"]["mean"] < search["right_document_tuned"]["mean"] == 1
+
+
 def test_what_is_not_better_stays_a_candidate_and_can_be_forced(house: House) -> None:
     base = house.served()
     job = house.tune(pairs(wrong=True), method="query_adapter")
@@ -219,6 +250,31 @@ def test_without_pairs_the_documents_own_questions_teach_but_do_not_judge(house:
         for event in house.events(job)
     ), house.events(job)
     assert not job["result"]["promoted"] and house.models()["active"] == "base"
+
+
+def test_a_job_learns_from_questions_that_the_base_writes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "The {0} of our {0} is for the {0}, and the {0} is open for {0} in the {0}."
+    for thing in ALIASES.values():
+        house.add(f"long {thing}.md", long.format(thing))
+    job = house.tune(pairs(), hyperparameters={"written_questions": 6})
+    assert job["status"] == "succeeded", job["error"]
+    events = house.events(job)  # the tiny base writes no words
+    assert any("0 of 6 written questions find" in event for event in events), events
+
+    def texts(run: Run) -> list[Text]:  # what a better base would have written
+        asked = (
+            next(f"Where is the {t}?" for t in ALIASES.values() if t in p.messages[-1]["content"])
+            for p in run.prompts()
+        )
+        return [Text(str(n), None, text, 9, "stop") for n, text in enumerate(asked)]
+
+    monkeypatch.setattr("server.pairing.carry_out", lambda run, watch: None)
+    monkeypatch.setattr(Run, "texts", texts)
+    events = house.events(house.tune(pairs(), hyperparameters={"written_questions": 6}))
+    assert any("6 of 6 written questions find" in event for event in events), events
+    assert any("6 written by a model" in event for event in events), events
 
 
 def test_liked_answers_and_opened_citations_teach_what_they_cite(house: House) -> None:

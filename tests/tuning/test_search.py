@@ -87,7 +87,7 @@ def test_a_query_adapter_is_placed_by_its_digest(tmp_path: Path, tiny_embedder: 
 
 
 def test_a_full_training_leaves_an_embedder_of_its_own(tmp_path: Path, tiny_embedder: Path) -> None:
-    hyperparameters = {"learning_rate": 5e-3, "max_epochs": 20, "batch": 14}
+    hyperparameters = {"learning_rate": 5e-3, "max_epochs": 20, "batch": 14, "compare_stock": 1}
     run = run_of(
         tmp_path,
         data(),  # nothing is embedded yet, so the worker does it
@@ -103,6 +103,9 @@ def test_a_full_training_leaves_an_embedder_of_its_own(tmp_path: Path, tiny_embe
     assert again.passage_rows is not None and again.passage_rows.shape == (len(THINGS), 32)
     losses = [line["loss"] for _, line in run.metrics() if "loss" in line]
     assert losses[-1] < losses[0]
+    # The stock recipe's rate of 2e-5 moves a tiny model by nothing in seconds.
+    assert outcome["dev_before"] <= outcome["dev_stock"] < outcome["dev_after"]
+    assert any("stock recipe" in line.get("stage", "") for _, line in run.metrics())
 
 
 def test_what_is_no_better_on_dev_leaves_nothing(tmp_path: Path, tiny_embedder: Path) -> None:
