@@ -83,6 +83,7 @@ class Prepared:
     cites: bool = True  # False: the text is given as written, [1] and all
     policy: Policy = "off"
     grounds: Grounds = field(default_factory=Grounds)
+    formulas: frozenset[str] = frozenset()  # of the voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         cites=cites,
         policy=policy,
         grounds=grounds,
+        formulas=services.formulas_of(owner, question.model),
     )
 
 
@@ -217,7 +219,13 @@ def mended_for(prepared: Prepared) -> Mends | None:
     if not prepared.cites:
         return None
     asked = prepared.question.messages[-1]["content"]
-    return mend(prepared.policy, prepared.shown, prepared.grounds, message=asked)
+    return mend(
+        prepared.policy,
+        prepared.shown,
+        prepared.grounds,
+        message=asked,
+        formulas=prepared.formulas,
+    )
 
 
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:

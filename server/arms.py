@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.prompt import CountTokens, Evidence, Message, Prompt, build
+from server.repair import formulas_of
 from tuning.records import Row
 
 SHOTS = 4
@@ -20,31 +21,40 @@ _DECLINES = ("none", "withheld")
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to answer. `key` is its name in results, `title` its name for people."""
+    """One way to answer. `key` is its name in results, `title` its name for people.
+
+    `tuned` is an arm that looks up by the store's tuned search; the others do by the base's.
+    """
 
     key: str
     title: str
     few_shot: bool = False
     search: bool = False
     voice: bool = False
+    tuned: bool = False
 
 
 ARMS = (
     Arm("base", "base"),
     Arm("few_shot", "+few-shot", few_shot=True),
     Arm("search", "+search", search=True),
+    Arm("tuned_search", "+tuned search", search=True, tuned=True),
     Arm("search_few_shot", "+search+few-shot", few_shot=True, search=True),
     Arm("voice", "+voice", voice=True),
     Arm("search_voice", "+search+voice", search=True, voice=True),
+    Arm("tuned_search_voice", "+tuned search+voice", search=True, voice=True, tuned=True),
 )
 
 
-def open_arms(*, few_shot: bool, search: bool, voice: bool) -> list[Arm]:
-    """The arms that can be asked: without replies, documents or a voice some cannot."""
+def open_arms(*, few_shot: bool, search: bool, voice: bool, tuned: bool = False) -> list[Arm]:
+    """The arms that can be asked: without replies, documents, a voice or a tuning some cannot."""
     return [
         arm
         for arm in ARMS
-        if few_shot >= arm.few_shot and search >= arm.search and voice >= arm.voice
+        if few_shot >= arm.few_shot
+        and search >= arm.search
+        and voice >= arm.voice
+        and tuned >= arm.tuned
     ]
 
 
@@ -71,6 +81,11 @@ def ask(
 def by_house(row: Row) -> bool:
     """Whether a person has written the reply of a row: no drill, nor the base's own answer."""
     return row.kind != "replay" and not row.group.startswith("drill:")
+
+
+def house_formulas(rows: Sequence[Row]) -> tuple[str, ...]:
+    """How the house's own replies in a voice's train rows greet and take leave."""
+    return formulas_of(row.reply for row in rows if row.split == "train" and by_house(row))
 
 
 def choose_shots(rows: Sequence[Row], *, count: int = SHOTS, seed: int = 0) -> list[Message]:

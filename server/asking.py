@@ -18,8 +18,9 @@ from retrieval.extract import Embeds, Sentence
 from retrieval.grounds import HITS, Grounds, find
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
+from retrieval.versions import BASE
 from server.answer import evidence, is_small_talk, readable, threshold_of
-from server.arms import ARMS, Arm, ask, by_house, choose_shots, open_arms
+from server.arms import ARMS, Arm, ask, by_house, choose_shots, house_formulas, open_arms
 from server.evaluate import expected_found
 from server.followup import standalone
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
@@ -72,6 +73,7 @@ class Plan:
     unanswered: tuple[str, ...]  # ids of the questions that the documents answer nowhere
     notes: tuple[str, ...]
     policy: Policy = "off"  # of the server, by which drafts are repaired
+    formulas: tuple[str, ...] = ()  # of the voice, which the repair leaves as they are
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "arms": [arm.key for arm in self.arms]}
@@ -85,14 +87,7 @@ class Plan:
                 **lists,
                 "policy": value.get("policy", "off"),
                 "arms": tuple(arm for arm in ARMS if arm.key in value["arms"]),
-                "asked": tuple(
-                    Asked(
-                        Question.from_json(item["question"]),
-                        tuple(_hit(hit) for hit in item["hits"]),
-                        _grounds(item.get("grounds")),
-                    )
-                    for item in value["asked"]
-                ),
+                "asked": tuple(map(_asked, value["asked"])),
             }
         )
 
@@ -115,6 +110,7 @@ class Asker:
     policy: Policy = "off"
     abstain_below: float | None = None  # the stores say
     grammar_of: Callable[[Mapping[str, Any]], str | None] = lambda task: None  # of a voice's task
+    tuned: bool = False  # whether a tuned search serves the stores: it is an arm of its own
 
     def plan(
         self,
@@ -128,7 +124,10 @@ class Asker:
         """The plan, and the prompts in the order in which they shall be written."""
         shots = choose_shots(house.rows, seed=seed)
         arms = open_arms(
-            few_shot=bool(shots), search=bool(self.stores), voice=house.adapter is not None
+            few_shot=bool(shots),
+            search=bool(self.stores),
+            voice=house.adapter is not None,
+            tuned=self.tuned,
         )
         grammar = self.grammar_of(house.task) if house.task else None
         prompts: list[Prompt] = []
@@ -138,13 +137,13 @@ class Asker:
         skipped = {"changed": 0, "long": 0}
         for number, question in enumerate(questions):
             progress(number, len(questions))
-            found = self.find(question)
-            hits = found[: self.hits]
-            if question.only and not hits:
+            found = {tuned: self.find(question, tuned=tuned) for tuned in {False, self.tuned}}
+            if question.only and not all(found.values()):
                 skipped["changed"] += 1
                 continue
-            made, shown = [], 0
+            made, shown = [], dict.fromkeys(found, 0)
             for arm in arms:
+                hits = found[arm.tuned][: self.hits]
                 prompt = ask(
                     arm,
                     question.conversation,
@@ -153,7 +152,7 @@ class Asker:
                     budget=self.budget,
                     count_tokens=self.count_tokens,
                 )
-                shown = max(shown, prompt.shown)
+                shown[arm.tuned] = max(shown[arm.tuned], prompt.shown)
                 who = house.adapter if arm.voice else None
                 id_, held = prompt_id(arm, question), grammar if arm.voice else None
                 made.append(Prompt(id_, prompt.messages, who, max_tokens, grammar=held))
@@ -163,8 +162,13 @@ class Asker:
                 skipped["long"] += 1
                 continue
             prompts += made
-            asked.append(Asked(question, tuple(hits[:shown]), self.grounds(question, found)))
-            if self.stores and question.answerable and not self.answered(question, hits):
+            ready = {
+                tuned: Asked(question, tuple(hits[: shown[tuned]]), self.grounds(question, hits))
+                for tuned, hits in found.items()
+            }
+            asked.append(replace(ready[False], tuned=ready.get(True)))
+            near = found[self.tuned][: self.hits]
+            if self.stores and question.answerable and not self.answered(question, near):
                 unanswered.append(question.id)
         replies, known, style = _style(house, seed)
         plan = Plan(
@@ -181,21 +185,26 @@ class Asker:
                 and by_house(row)
             ),
             policy=self.policy,
+            formulas=house_formulas(house.rows),
             unanswered=tuple(unanswered),
             notes=tuple(_notes(self.stores, house, shots, skipped)),
         )
         return plan, style + prompts
 
-    def find(self, question: Question) -> list[Hit]:
-        """The hits that serve for a question; of a withheld one, those it may show."""
+    def find(self, question: Question, *, tuned: bool) -> list[Hit]:
+        """The hits that serve for a question; of a withheld one, those it may show.
+
+        Not `tuned`: by the base's search, also where a tuned one serves.
+        """
         if not self.stores or is_small_talk(question.text):
             return []
         k = max(self.hits, HITS) if self.policy == "strict" else self.hits
         query = standalone(question.conversation)
+        version = BASE if self.tuned and not tuned else None
         if question.only is None:
-            hits = self.library.search(self.stores, query, k=k)
+            hits = self.library.search(self.stores, query, k=k, version=version)
         else:
-            pool = self.library.search(self.stores, query, k=k + GOLD_POOL)
+            pool = self.library.search(self.stores, query, k=k + GOLD_POOL, version=version)
             hits = [hit for hit in pool if _as_frozen(hit) in question.only][:k]
         return list(readable(hits, question=question.text))
 
@@ -283,6 +292,15 @@ def _as_frozen(hit: Hit) -> str:
     """A passage as training rows hold it."""
     heading, text = hit.passage.heading, hit.passage.text
     return f"{heading}\n{text}" if heading else text
+
+
+def _asked(value: dict[str, Any]) -> Asked:
+    return Asked(
+        Question.from_json(value["question"]),
+        tuple(_hit(hit) for hit in value["hits"]),
+        _grounds(value.get("grounds")),
+        _asked(value["tuned"]) if value.get("tuned") else None,
+    )
 
 
 def _hit(value: dict[str, Any]) -> Hit:

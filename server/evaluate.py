@@ -31,7 +31,7 @@ _LIST_NUMBER = re.compile(r"^[^\S\n]*\(?\d{1,3}[.)]\s", re.MULTILINE)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ZERO_CENTS = re.compile(r"(\d)\.0+(?!\d)")
 _CURRENCY_SPACE = re.compile(r"([$€£])\s+(?=\d)")
-_FRAME_REPLIES = 3  # a sentence of that many replies is a formula of the house, not a claim
+_FRAME_REPLIES = 3  # a sentence of that many replies is a phrase of the house, not a claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def support(
     """Count what an answer claims, and what the passages shown or the user's message hold.
 
     A claim is a sentence with words that carry meaning, no question and none of the house's
-    formulas (`frame`, as `frame_of` finds them), in which no name counts either. A figure or a
+    phrases (`frame`, as `frame_of` finds them), in which no name counts either. A figure or a
     name counts once, a figure in whatever form it is written.
     """
     text = _LIST_NUMBER.sub("", _CITATION.sub(" ", text))
@@ -72,7 +72,7 @@ def support(
     names: set[str] = set()
     for start, end in split_claims(text):
         sentence = text[start:end]
-        if _formula(sentence) in frame:
+        if _phrase(sentence) in frame:
             continue
         names |= {normalize(sentence[a:b]) for a, b in name_spans(sentence)}
         if states_something(sentence):
@@ -92,14 +92,14 @@ def support(
 
 
 def frame_of(replies: Iterable[str]) -> frozenset[str]:
-    """The formulas of a house: sentences that at least three of its replies hold.
+    """The phrases of a house: sentences that at least three of its replies hold.
 
     Greetings and signatures, figures and names aside. Give them to `support`.
     """
     held: Counter[str] = Counter()
     for reply in replies:
         sentences = split_claims(reply)
-        held.update({_formula(reply[start:end]) for start, end in sentences})
+        held.update({_phrase(reply[start:end]) for start, end in sentences})
     return frozenset(sentence for sentence, count in held.items() if count >= _FRAME_REPLIES)
 
 
@@ -133,5 +133,5 @@ def _occurs(fact: str, text: str) -> bool:
     return re.search(rf"(?<![\w.])(?<!\d,){re.escape(fact)}(?!\w)(?![.,]\d)", text) is not None
 
 
-def _formula(sentence: str) -> str:
+def _phrase(sentence: str) -> str:
     return normalize(mask(sentence))

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from retrieval.extract import Embeds
 from retrieval.library import Library
+from retrieval.versions import BASE
 from server.asking import Asker, House, Plan, prompt_id, unseen
 from server.content import FileContent
 from server.engine import Engine
@@ -143,6 +144,9 @@ class Evaluator:
             fresh, answerable=request["answerable"], unanswerable=request["unanswerable"]
         )
         asker = self._asker(request["store"])
+        if asker.tuned:  # its base may lack what was added since another version serves
+            check = partial(work.tell, "preparing", 0, len(chosen))
+            self._library.search_models.build(request["store"], BASE, check=check)
         plan, prompts = asker.plan(
             chosen,
             house,
@@ -187,6 +191,7 @@ class Evaluator:
             policy=cast("Policy", self._settings.grounding),
             abstain_below=self._settings.abstain_below,
             grammar_of=partial(voice_grammar, self._engine.grammars),
+            tuned=self._library.search_models.active(store.id) is not None,
         )
 
     def _write(self, work: _Work, run: Run) -> None:
@@ -233,7 +238,7 @@ class Evaluator:
                     prompt.messages,
                     adapter=prompt.adapter,
                     max_tokens=prompt.max_tokens,
-                    search=partial(_look_up, asker, question) if arm.search else None,
+                    search=partial(_look_up, asker, question, arm.tuned) if arm.search else None,
                 )
                 done[arm.key].append([took.first_token, took.total])
         return {key: [Latency(*pair) for pair in pairs] for key, pairs in done.items()}
@@ -243,9 +248,9 @@ class Evaluator:
         self._evaluations.move(evaluation, "failed", now=int(self._clock()), error=error)
 
 
-def _look_up(asker: Asker, question: Question) -> None:
+def _look_up(asker: Asker, question: Question, tuned: bool) -> None:
     """What an answer waits for before its first token."""
-    asker.grounds(question, asker.find(question))
+    asker.grounds(question, asker.find(question, tuned=tuned and asker.tuned))
 
 
 class _Work:

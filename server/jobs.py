@@ -21,6 +21,7 @@ from typing import Any
 
 from retrieval.database import Database
 from server import data_check
+from server.arms import house_formulas
 from server.ids import new_id
 from server.judging import measure
 from server.preparing import Preparing
@@ -152,7 +153,7 @@ class Jobs:
         place = self._settings.folder("adapters") / digest
         card = json.loads((place / "card.json").read_text())
         decision = self._judge(run, digest)
-        card["gate"] = list(decision.table)
+        card |= {"gate": list(decision.table), "formulas": house_formulas(run.rows())}
         now = int(self._clock())
         version = Version(
             id=f"ft:{self._base}:{job.suffix}:{digest}",

@@ -51,6 +51,7 @@ def judge(
                 answers,
                 style=style,
                 frame=frame,
+                formulas=plan.formulas,
                 latencies=latencies.get(arm.key, ()),
                 policy=plan.policy,
             )
@@ -62,7 +63,12 @@ def judge(
         "recommendation": advice.to_json(),
         "arms": [to_json(item) for item in measured],
         "style_ceiling": ceiling,
-        "search": {"right_document": _right_document(complete)},
+        "search": {
+            "right_document": _right_document(complete),
+            "right_document_tuned": _right_document(
+                [item.tuned for item in complete if item.tuned]
+            ),
+        },
         "questions": {
             "answerable": len(answerable),
             "unanswerable": len(complete) - len(answerable),

@@ -179,7 +179,7 @@ _AS_GOOD = {
 
 
 def _as_good(arm: Arm) -> str:
-    return _AS_GOOD[_choice(arm)]
+    return "Tuned search alone is as good" if arm.tuned else _AS_GOOD[_choice(arm)]
 
 
 def _mean(measured: Measured, measure: Measure) -> float:

@@ -12,7 +12,8 @@ is served. It knows no model and no database. Read `Strict.add` first, then `Str
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, Protocol
 
 from retrieval.attribute import check
@@ -28,6 +29,7 @@ Policy = Literal["strict", "flag", "off"]
 POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
 
 _FRAME_WORDS = 9  # a greeting or a parting is short
+_FORMULA_REPLIES = 3  # a sentence that so many replies begin or end with is a formula
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
 # What no sentence ends with: the model was stopped there.
 _CUT = re.compile(
@@ -59,10 +61,14 @@ def mend(
     grounds: Grounds,
     *,
     message: str = "",
+    formulas: Collection[str] = (),
 ) -> Mends:
-    """Return what carries out a policy on one answer; `shown` are the hits in the prompt."""
+    """Return what carries out a policy on one answer; `shown` are the hits in the prompt.
+
+    `formulas` are those of the voice that speaks, as `formulas_of` finds them.
+    """
     if policy == "strict":
-        return Strict(shown, grounds, message=message)
+        return Strict(shown, grounds, message=message, formulas=formulas)
     return Citer(shown, message=message, flag=policy == "flag")
 
 
@@ -75,12 +81,14 @@ class Strict:
         grounds: Grounds,
         *,
         message: str = "",
+        formulas: Collection[str] = (),
     ) -> None:
         self._hits = [*shown, *(hit for hit in grounds.hits if hit not in shown)]
         self._passages = [hit.passage.text for hit in self._hits]
         self._grounds = grounds
         self._quotes = list(grounds.sentences)
         self._message = message
+        self._formulas = formulas
         self._weak = grounds.confidence < grounds.threshold or not grounds.sentences
         self._figures = figures("\n".join([message, *self._passages]))
         self._topic = content_words(" ".join([message, *self._passages]))
@@ -236,13 +244,18 @@ class Strict:
         return self._is_frame(sentence) and not said and not looks_like_decline(sentence)
 
     def _is_frame(self, sentence: str) -> bool:
-        """Whether a sentence greets or takes leave: short, states nothing, and is off the topic."""
+        """Whether a sentence greets or takes leave.
+
+        It does if the house always says so, or if it is short, states nothing, names nobody, and is
+        off the topic.
+        """
+        if _plain(sentence) in self._formulas:
+            return True
         words = content_words(sentence)
         return (
             len(sentence.split()) <= _FRAME_WORDS
-            and not (words and _STATES.search(sentence))
+            and not _tells(sentence)
             and not _CUT.search(sentence)
-            and not figures(sentence)
             and not names(sentence)
             and 2 * len(words & self._topic) < max(len(words), 1)
         )
@@ -255,6 +268,28 @@ class Strict:
         if hit not in self.cited:
             self.cited.append(hit)
         return f" [{self.cited.index(hit) + 1}]"
+
+
+def formulas_of(replies: Iterable[str]) -> tuple[str, ...]:
+    """The formulas of a house: sentences that begin or end three of its replies and state nothing.
+
+    Give them to `mend`; a signature with names is known by them.
+    """
+    held: Counter[str] = Counter()
+    for reply in replies:
+        spans = split_claims(reply)
+        ends = {reply[start:end].strip() for start, end in (*spans[:1], *spans[1:][-1:])}
+        held.update(_plain(end) for end in ends if not _tells(end) and not looks_like_decline(end))
+    return tuple(sentence for sentence, count in held.items() if count >= _FORMULA_REPLIES)
+
+
+def _plain(sentence: str) -> str:
+    return " ".join(sentence.casefold().split())
+
+
+def _tells(sentence: str) -> bool:
+    """Whether a sentence states something: it has a verb of stating, or a figure."""
+    return bool(figures(sentence) or (content_words(sentence) and _STATES.search(sentence)))
 
 
 def _covers(claim: str, sentence: str) -> bool:

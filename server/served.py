@@ -6,7 +6,7 @@ as served is what is served: whatever is done to an answer belongs into it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
@@ -22,7 +22,8 @@ def as_served(
     policy: Policy = "off",
     grounds: Grounds = NO_GROUNDS,
     message: str = "",
+    formulas: Collection[str] = (),
 ) -> str:
     """The text that a user gets where the model wrote `draft` from the hits shown to it."""
-    mended = mend(policy, shown, grounds, message=message)
+    mended = mend(policy, shown, grounds, message=message, formulas=formulas)
     return mended.add(draft) + mended.end()

@@ -150,6 +150,11 @@ class Services:
         version = self.voices.version(owner, model)
         return version.task if version else FIRST_TASK
 
+    def formulas_of(self, owner: str, model: str) -> frozenset[str]:
+        """How the voice that a model name means greets and takes leave; nothing of the base."""
+        version = self.voices.version(owner, model)
+        return version.formulas if version else frozenset()
+
     def health(self) -> dict[str, Any]:
         """What /healthz tells; cheap, and no lock is waited for."""
         return {

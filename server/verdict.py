@@ -54,11 +54,19 @@ DECISIVE = tuple(measure for measure in MEASURES if measure.decides)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, the hits that an arm with search shows, best first, and what they offer."""
+    """A question, the hits that an arm with search shows, best first, and what they offer.
+
+    `tuned` is the same by the store's tuned search, where there is one.
+    """
 
     question: Question
     hits: tuple[Hit, ...] = ()
     grounds: Grounds = NO_GROUNDS
+    tuned: Asked | None = None
+
+    def by(self, arm: Arm) -> Asked:
+        """The question as this arm looks it up."""
+        return self.tuned if arm.tuned and self.tuned is not None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +110,17 @@ def measure(
     *,
     style: StyleScores | None = None,
     frame: Collection[str] = (),
+    formulas: Collection[str] = (),
     latencies: Sequence[Latency] = (),
     policy: Policy = "off",
 ) -> Measured:
     """Measure one arm; `answers` are in the order of `asked`, `style` None where not known.
 
-    `frame` holds the house's formulas, which claim nothing (`evaluate.frame_of`); `policy` is
-    that of the server, and holds where an arm searches.
+    `frame` holds the house's phrases, which claim nothing (`evaluate.frame_of`); `policy` is that
+    of the server, and holds where an arm searches; `formulas` are what it leaves to the voice
+    (`repair.formulas_of`).
     """
+    asked = [item.by(arm) for item in asked]
     drafts = [answer.draft for answer in answers]
     served = [
         as_served(
@@ -118,6 +129,7 @@ def measure(
             policy=policy if item.grounds.hits else "off",
             grounds=item.grounds,
             message=item.question.text,
+            formulas=formulas if arm.voice else (),
         )
         if arm.search
         else as_served(draft, ())

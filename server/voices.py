@@ -43,6 +43,11 @@ class Version:
         """The task on its card; a voice older than tasks replies from the documents."""
         return self.card.get("task") or FIRST_TASK
 
+    @property
+    def formulas(self) -> frozenset[str]:
+        """How its house greets and takes leave; a voice older than this has none on its card."""
+        return frozenset(self.card.get("formulas", ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Activation:

@@ -49,8 +49,10 @@ def test_an_arm_with_search_is_asked_as_it_is_served(key: str) -> None:
 
 
 def test_what_cannot_be_asked_is_left_out() -> None:
-    keys = [arm.key for arm in open_arms(few_shot=True, search=True, voice=True)]
-    assert keys == [arm.key for arm in ARMS]
+    all_ = open_arms(few_shot=True, search=True, voice=True, tuned=True)
+    assert all_ == list(ARMS)
+    untuned = open_arms(few_shot=True, search=True, voice=True)
+    assert untuned == [arm for arm in ARMS if not arm.tuned]
     assert [arm.key for arm in open_arms(few_shot=False, search=False, voice=False)] == ["base"]
     keys = [arm.key for arm in open_arms(few_shot=True, search=False, voice=True)]
     assert keys == ["base", "few_shot", "voice"]

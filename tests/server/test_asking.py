@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from retrieval.grounds import find
+from retrieval.versions import BASE, Version
 from server.asking import Asker, House, Plan
 from server.questions import Question
+from tuning.query_adapter import QueryAdapter
+from tuning.search_data import ADAPTER_FILE
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +20,8 @@ def store(server, teacher) -> str:
     return teacher(server.client).ingest()
 
 
-def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, store) -> None:
-    services = server.services
-    asker = Asker(
+def asker_of(services, store: str, **more) -> Asker:
+    return Asker(
         services.library,
         (store,),
         hits=1,
@@ -27,7 +30,13 @@ def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, 
         encode=services.engine.encode,
         embedder=services.embedder,
         policy="strict",
+        **more,
     )
+
+
+def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, store) -> None:
+    services = server.services
+    asker = asker_of(services, store)
     text = "What is the price of bag 7?"
     question = Question("q", ({"role": "user", "content": text},), answerable=True)
     plan, _ = asker.plan([question], House(), max_tokens=8, progress=lambda done, of: None)
@@ -36,3 +45,43 @@ def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, 
     assert asked.grounds == find(text, asked.grounds.hits, services.embedder)
     assert asked.grounds.sentences and plan.policy == "strict"
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_a_tuned_search_is_an_arm_of_its_own_beside_the_bases(server, store) -> None:
+    services = server.services
+    models = services.library.search_models
+    same = np.eye(services.embedder.dimension, dtype=np.float32)
+    turned = QueryAdapter(-2 * same, same, 1.0)  # every question is turned round
+    (services.settings.folder("embedders") / turned.digest).mkdir(parents=True)
+    turned.save(services.settings.folder("embedders") / turned.digest / ADAPTER_FILE)
+    models.add(
+        Version(
+            id=turned.digest,
+            store_id=store,
+            embedder=None,
+            fingerprint=models.model(store).embedder.fingerprint,
+            adapter=turned.digest,
+            card={},
+            state="candidate",
+            created_at=0,
+        )
+    )
+    models.build(store, turned.digest)
+    models.activate(store, turned.digest, how="hand")
+    try:
+        asker = asker_of(services, store, tuned=True)
+        text = "What is the price of bag 7?"
+        question = Question("q", ({"role": "user", "content": text},), answerable=True)
+        plan, prompts = asker.plan([question], House(), max_tokens=8, progress=lambda *_: None)
+        assert [arm.key for arm in plan.arms] == ["base", "search", "tuned_search"]
+        (asked,) = plan.asked
+        assert asked.tuned is not None and asked.tuned.question == asked.question
+        for own, version in ((asked, BASE), (asked.tuned, turned.digest)):
+            hits = services.library.search([store], text, version=version)
+            assert {hit.generation for hit in own.grounds.hits} == {hits[0].generation}
+        assert [prompt.id for prompt in prompts] == ["base:q", "search:q", "tuned_search:q"]
+        for arm in plan.arms:
+            assert (asked.by(arm) is asked.tuned) == arm.tuned
+        assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    finally:
+        models.activate(store, BASE, how="rollback")

@@ -70,7 +70,7 @@ def done(taught) -> dict[str, Any]:
 
 def test_a_verdict_measures_every_arm_on_the_voices_held_out_rows(taught, done) -> None:
     result = done["result"]
-    assert [arm["arm"] for arm in result["arms"]] == [arm.key for arm in ARMS]
+    assert [arm["arm"] for arm in result["arms"]] == [arm.key for arm in ARMS if not arm.tuned]
     assert result["questions"] == {"answerable": 4, "unanswerable": 2, "planned": 6}
     arms = {arm["arm"]: arm for arm in result["arms"]}
     for arm in arms.values():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrieval.extract import Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
-from server.repair import Policy, mend
+from server.repair import Policy, formulas_of, mend
 from server.served import as_served
 from tuning.declines import looks_like_decline
 
@@ -87,6 +87,22 @@ def test_an_unsupported_claim_gives_way_to_the_best_sentence(claim: str) -> None
 def test_the_frame_of_the_voice_stays_around_the_quotation() -> None:
     out = served("Scales out, then. You have 90 days. Dry roads, the bench.")
     assert out == f"Scales out, then. {BOTH} Dry roads, the bench."
+
+
+def test_a_signature_stays_where_the_house_always_signs_so() -> None:
+    signed = "Trade Desk, Saltmarsh Bicycle Goods."
+    replies = [f"Re: Matter {n}. It is {n} days. We are open. {signed}" for n in range(3)]
+    formulas = formulas_of(replies)
+    assert formulas == (signed.casefold(),)
+    draft = f"{DAYS.text} {signed}"
+    assert served(draft) == f"{DAYS.text} [1]"
+    told = as_served(draft, SHOWN, policy="strict", grounds=STRONG, formulas=formulas)
+    assert told == f"{DAYS.text} [1] {signed}"
+
+
+@pytest.mark.parametrize("claim", ["We open at 9.", "Every bag is waterproof.", "No idea, sorry."])
+def test_what_a_house_always_claims_is_no_formula(claim: str) -> None:
+    assert formulas_of([f"Dear {n}, thanks. {claim}" for n in ("A", "B", "C")]) == ()
 
 
 def test_a_short_statement_is_no_greeting_and_a_decline_no_parting() -> None:
