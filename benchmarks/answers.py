@@ -37,13 +37,12 @@ from rich.console import Console
 from retrieval.claims import figures
 from retrieval.grounds import find
 from retrieval.records import Hit
-from server.answer import Prepared, Question, prepare
+from server.answer import Prepared, Question, mended_for, prepare
 from server.auth import LOCAL_OWNER
 from server.cite import without_markers
 from server.client import ClientError, connect
 from server.evaluate import declined, expected_found
 from server.ingestion import ingest_paths
-from server.repair import mend
 from server.services import open_services
 from server.settings import Settings
 from tuning.adapter import AdapterSet
@@ -216,8 +215,8 @@ def _drafts(
 
 
 def _served(item: Prepared, draft: str) -> Answer:
-    asked = item.question.messages[-1]["content"]
-    mended = mend(item.policy, item.shown, item.grounds, message=asked)
+    mended = mended_for(item)
+    assert mended is not None
     text = mended.add(draft) + mended.end()
     return Answer(text, tuple(mended.cited), (*item.shown, *mended.cited))
 

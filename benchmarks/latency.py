@@ -1,4 +1,4 @@
-"""How long a user waits: start, first token, voice switch; and the server's memory.
+"""How long a user waits: start, first token, first checked sentence, voice switch; and the memory.
 
     python -m benchmarks.latency [--prompt-tokens 1000] [--repeats 5]
 
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -72,6 +73,10 @@ def measure(
                 "prompt_tokens": float(first[0][1]),
                 "first_token_seconds": statistics.median(seconds for seconds, _ in first),
             }
+            search = {"vector_store_ids": [_store(client)], "max_tokens": 64}
+            checked = [_first_token(client, base, long, **search) for _ in range(repeats)]
+            figures["checked_prompt_tokens"] = float(checked[0][1])
+            figures["first_checked_sentence_seconds"] = statistics.median(s for s, _ in checked)
             rate = [_decode_rate(client, base) for _ in range(repeats)]
             figures["decode_tokens_per_second"] = statistics.median(rate)
             if voice:
@@ -105,15 +110,33 @@ def _long_question(tokens: int) -> str:
     return (WORDS * (tokens // 17))[: tokens * 5] + "\nWhat does the bench keep?"
 
 
-def _first_token(client: httpx.Client, model: str, question: str) -> tuple[float, int]:
-    """Seconds to the first piece of text, and the prompt's tokens."""
+def _store(client: httpx.Client) -> str:
+    """A store of one document, by which answers are checked."""
+    store: str = client.post("/v1/vector_stores", json={"name": "latency"}).json()["id"]
+    file = client.post(
+        "/v1/files",
+        files={"file": ("bench.txt", f"{WORDS}. It is open from nine to five.".encode())},
+        data={"purpose": "assistants"},
+    ).json()["id"]
+    path = f"/v1/vector_stores/{store}/files"
+    client.post(path, json={"file_id": file})
+    while client.get(f"{path}/{file}").json()["status"] == "in_progress":
+        time.sleep(0.05)
+    return store
+
+
+def _first_token(client: httpx.Client, model: str, question: str, **more: Any) -> tuple[float, int]:
+    """Seconds to the first piece of text, and the prompt's tokens.
+
+    With documents the first piece is the first sentence that was checked against them.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
-        "tool_choice": "none",
         "max_tokens": 2,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **(more or {"tool_choice": "none"}),
     }
     began = time.perf_counter()
     seconds, tokens = 0.0, 0

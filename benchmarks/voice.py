@@ -85,9 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = Settings.load(data_dir=options.data_dir or Path(temporary))
         train, held_out = read_pairs(options.pairs, train=options.train, held=options.held_out)
         console.print(f"{len(train)} pairs to train on, {len(held_out)} held out")
-        job = _train(settings, train, held_out, options, console)
-        questions = _jsonl(options.questions) if options.questions else []
-        made = measure(settings, job, train, held_out, questions, options, console)
+        job = teach_voice(settings, train, held_out, options, console)
+        questions = read_lines(options.questions) if options.questions else []
+        made, texts = measure(settings, job, train, held_out, questions, console)
+        if options.texts:
+            lines = [json.dumps({"id": id_, "text": text.text}) for id_, text in texts.items()]
+            options.texts.write_text("\n".join(lines))
     print(table(made))
     print(json.dumps(made))
 
@@ -96,7 +99,7 @@ def read_pairs(path: Path, *, train: int, held: int | None) -> tuple[list[Pair],
     """The pairs to train on and those held out: by `split` where lines say so, else by group."""
     pairs = []
     splits: set[bool] = set()
-    for line in _jsonl(path):
+    for line in read_lines(path):
         if "messages" in line:
             *before, reply = line["messages"]
             input_, output = before[-1]["content"], reply["content"]
@@ -128,20 +131,25 @@ def read_pairs(path: Path, *, train: int, held: int | None) -> tuple[list[Pair],
     )
 
 
-def _train(
+def teach_voice(
     settings: Settings,
     train: Sequence[Pair],
     held_out: Sequence[Pair],
     options: argparse.Namespace,
     console: Console,
+    *,
+    plain: bool = False,
 ) -> dict[str, Any]:
-    """Ingest and train; the pairs held out are the validation file, not to lose pairs to a gate."""
+    """Ingest and train; the pairs held out are the validation file, not to lose pairs to a gate.
+
+    A `plain` training knows no documents: they are ingested behind it.
+    """
     with connect(settings) as client, tempfile.TemporaryDirectory() as folder:
         for job in client.pages("/v1/fine_tuning/jobs"):
             if job["suffix"] == VOICE and job["status"] == "succeeded":
                 return job
         store = client.get("/v1/vector_stores/default")["id"]
-        if options.documents:
+        if options.documents and not plain:
             ingest_paths(client, [options.documents], store_id=store, console=console)
         file, held = Path(folder) / "pairs.jsonl", Path(folder) / "held-out.jsonl"
         file.write_text("\n".join(pair.chat() for pair in train), encoding="utf-8")
@@ -159,6 +167,8 @@ def _train(
             console=console,
             validation=held,
         )
+        if options.documents and plain:
+            ingest_paths(client, [options.documents], store_id=store, console=console)
     if job["status"] != "succeeded":
         raise ClientError(f"the training ended as {job['status']}: {job['error']}")
     return job
@@ -170,10 +180,12 @@ def measure(
     train: Sequence[Pair],
     held_out: Sequence[Pair],
     questions: Sequence[Mapping[str, Any]],
-    options: argparse.Namespace,
     console: Console,
-) -> dict[str, Any]:
-    """Let every arm write, and report on what it wrote."""
+    *,
+    arms: Sequence[str] = ARMS,
+    known: Mapping[str, Text] | None = None,
+) -> tuple[dict[str, Any], dict[str, Text]]:
+    """Let the arms write what is not `known`; returns a report on it, and the texts by their id."""
     digest = job["fine_tuned_model"].rpartition(":")[2]
     run = Run(settings.folder("runs") / job["id"])
     shots = _shots(train)
@@ -185,18 +197,20 @@ def measure(
         task = job["result"].get("task") or {"kind": "reply"}
         longest = _longest(train, characters=2 if task["kind"] == "json" else 4)
 
-        def built(arm: str, question: str, *, search: bool | None = None) -> Prepared:
+        store = services.default_store(LOCAL_OWNER)
+
+        def built(arm: str, question: str, **how: Any) -> Prepared:
             history = shots if arm == "few_shot" else ()
             request = Question(
                 # One form for all arms: what the voice's card says of documents counts for all.
                 model=model["tuned"],
                 messages=(*history, {"role": "user", "content": question}),
                 sampling=Sampling(),
-                **({} if search is None else {"search": search}),
+                **how,
             )
             return prepare(services, LOCAL_OWNER, request)
 
-        for arm in ARMS:
+        for arm in arms:
             adapter = adapters[arm]
             for number, pair in enumerate(held_out):
                 prepared = built(arm, pair.input)
@@ -217,7 +231,7 @@ def measure(
                 prompts.append(
                     Prompt(
                         f"{arm}:question:{number}",
-                        built(arm, question["question"], search=True).messages,
+                        built(arm, question["question"], stores=(store,)).messages,
                         adapter,
                         QUESTION_TOKENS,
                     )
@@ -227,7 +241,7 @@ def measure(
             prompts.append(Prompt(f"style:{number}", messages, None, longest))
         probes = [row for row in run.rows() if row.split == "train" and facts(row)][:PROBES]
         for number, row in enumerate(probes):
-            for arm in ARMS:
+            for arm in arms:
                 history = shots if arm == "few_shot" else ()
                 question = {"role": "user", "content": row.question}
                 bare = build([*history, question], [], budget=0, count_tokens=len)
@@ -247,10 +261,8 @@ def measure(
         prompt_digest = services.engine.prompt_digest
     finally:
         services.close()
-    texts = _written(settings, prompts, prompt_digest, console)
-    if options.texts:
-        lines = [json.dumps({"id": id_, "text": text.text}) for id_, text in texts.items()]
-        options.texts.write_text("\n".join(lines))
+    missing = [prompt for prompt in prompts if prompt.id not in (known or {})]
+    texts = {**(known or {}), **_written(settings, missing, prompt_digest, console)}
     asked = Asked(
         [pair.output for pair in train],
         [pair.output for pair in held_out],
@@ -260,12 +272,13 @@ def measure(
         task,
         routed,
     )
-    return {
-        **report(asked, texts),
+    made = {
+        **report(asked, texts, arms),
         "task": task,
         "train_seconds": job["result"]["seconds"],
         "train_tokens_per_second": job["result"]["tokens_per_second"],
     }
+    return made, texts
 
 
 def _shots(train: Sequence[Pair]) -> tuple[Message, ...]:
@@ -310,7 +323,7 @@ def _written(
     return texts
 
 
-def _jsonl(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 

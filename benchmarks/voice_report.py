@@ -38,8 +38,8 @@ class Asked:
     routed: Sequence[str] = ()  # what embeddings and logistic regression say of the pairs held out
 
 
-def report(asked: Asked, texts: Mapping[str, Text]) -> dict[str, Any]:
-    """The figures of every arm, the ceiling of the house's own replies, and the verdict."""
+def report(asked: Asked, texts: Mapping[str, Text], arms: Sequence[str] = ARMS) -> dict[str, Any]:
+    """The figures of the arms, the ceiling of the house's own replies, and the verdict of all."""
     base = [text.text for id_, text in texts.items() if id_.startswith("style:")]
     judge = StyleJudge.fit(asked.taught, base)
     made: dict[str, Any] = {
@@ -49,11 +49,12 @@ def report(asked: Asked, texts: Mapping[str, Text]) -> dict[str, Any]:
             "copied_ngram": statistics.fmean(copied_ngrams(asked.held_out, asked.taught)),
         }
     }
-    for arm in ARMS:
+    for arm in arms:
         made[arm] = _arm(arm, asked, texts, judge)
     if asked.routed:
         made["embedding_router"] = _shares(label_scores(asked.routed, asked.held_out, asked.taught))
-    made["verdict"] = verdict(made)
+    if set(arms) == set(ARMS):
+        made["verdict"] = verdict(made)
     return made
 
 

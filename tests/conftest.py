@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import uvicorn
 from openai import OpenAI
@@ -21,6 +22,9 @@ from openai import OpenAI
 from server.app import create_app
 from server.services import Services
 from server.settings import Settings
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a loaded one is no fault
+hypothesis.settings.load_profile("any machine")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the processor
     os.environ.setdefault("OMP_NUM_THREADS", "1")

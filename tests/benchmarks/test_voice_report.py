@@ -72,6 +72,8 @@ def test_a_voice_that_reads_is_told_apart_from_one_that_only_sounds() -> None:
     assert [made[arm]["memorised"] for arm in ARMS] == [0, 0, 1]
     assert made["tuned"]["heldout_loss"] == 2 and made["tuned"]["prompt_tokens"] == 40
     assert made["verdict"].endswith("do not promote it.")
+    alone = report(asked("reply", questions=QUESTIONS, probes=[PROBE]), texts(said), ("tuned",))
+    assert alone["tuned"] == made["tuned"] and not {"base", "verdict"} & alone.keys()
     assert "expected_found" in table(made) and table(made).endswith(made["verdict"])
 
 
