@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "base" in made:
             rows["(base)"] = made["base"]
         rows[name] = {**made["tuned"], "train_seconds": made["train_seconds"]}
+        console.print(f"{name}: {json.dumps(rows[name])}", markup=False, soft_wrap=True)
     print(f"{'':18}" + "".join(f"{column[:15]:>16}" for column in COLUMNS))
     for name, row in rows.items():
         cells = (row.get(column) for column in COLUMNS)

@@ -232,7 +232,9 @@ class Strict:
         words = sum(len(own.text.split()) for own in self._said)
         for own in list(self._quotes):
             length = len(own.text.split())
-            full = len(self._said) == MOST_SENTENCES or words + length > MOST_WORDS
+            # What the draft points at may be wrong, so it takes no room from the extract.
+            quoted = sum(said in self._grounds.sentences for said in self._said)
+            full = quoted == MOST_SENTENCES or words + length > MOST_WORDS
             if self._answered or (self._said and full):
                 break
             out += self._quote(" ", "", "the draft does not say it", own)

@@ -182,6 +182,15 @@ def test_a_figure_put_badly_points_at_the_sentence_that_holds_it() -> None:
     assert served("The answer is: 7.").startswith(f"“{COST.text}” [1] “{DAYS.text}” [2]")
 
 
+def test_what_a_figure_points_at_takes_no_room_from_the_extract() -> None:
+    dry = sentence(0, "Tents must be dry.")
+    grounds = Grounds(SHOWN, (DAYS, dry), (COST,), confidence=0.9)
+    assert (
+        served("The answer is: 7.", grounds)
+        == f"“{COST.text}” [1] “{DAYS.text}” [2] “{dry.text}” [2]"
+    )
+
+
 def test_numbers_alone_and_the_question_itself_are_not_said_again() -> None:
     assert served("45.\n\nQuestion: How long do I have to return a tent?") == BOTH
 
