@@ -35,7 +35,6 @@ from typing import Any
 from rich.console import Console
 
 from retrieval.claims import figures
-from retrieval.grounds import find
 from retrieval.records import Hit
 from server.answer import Prepared, Question, mended_for, prepare
 from server.auth import LOCAL_OWNER
@@ -178,7 +177,7 @@ def _prepared(
             item = prepare(services, LOCAL_OWNER, asked)
             began = time.monotonic()
             if item.policy == "strict":
-                find(line["question"], item.grounds.hits, services.embedder)
+                services.library.calibrations.judge(line["question"], item.grounds.hits, [store])
             seconds += time.monotonic() - began
             prepared.append(item)
         return prepared, services.engine.prompt_digest, seconds / max(len(questions), 1)

@@ -17,14 +17,14 @@ from retrieval import passages, store
 from retrieval.calibrate import ENOUGH_CASES, Calibration, Case, fit_weight, separate
 from retrieval.database import Connection, Database, Row
 from retrieval.errors import Cancelled, NotFound
-from retrieval.extract import distinct, rank
+from retrieval.extract import distinct
 from retrieval.generations import Generations
-from retrieval.grounds import HITS, confidence
+from retrieval.grounds import Grounds, Judge
 from retrieval.models import SearchModel
 from retrieval.probes import find_cases
+from retrieval.records import Hit
 from retrieval.search import MAX_HITS, search
 from retrieval.search_models import SearchModels
-from retrieval.versions import BASE
 
 MOST_QUESTIONS = 300
 MOST_WEIGHED = 100  # questions on which a threshold is fitted
@@ -48,10 +48,17 @@ class Fitted:
 class Calibrations:
     """The calibrations of all stores; safe to use from any thread."""
 
-    def __init__(self, database: Database, generations: Generations, models: SearchModels) -> None:
+    def __init__(
+        self,
+        database: Database,
+        generations: Generations,
+        models: SearchModels,
+        judge: Judge,
+    ) -> None:
         self._database = database
         self._generations = generations
         self._models = models
+        self._judge = judge
 
     def of(self, store_id: str) -> Calibration:
         """Return what a store's search is set to; the default where nothing was fitted yet."""
@@ -64,6 +71,21 @@ class Calibrations:
     def threshold(self, store_ids: Sequence[str]) -> float:
         """Return the confidence below which what these stores hold together is no answer."""
         return fmean(self.of(store_id).threshold for store_id in store_ids)
+
+    def judge(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        store_ids: Sequence[str],
+        *,
+        threshold: float | None = None,
+    ) -> Grounds:
+        """Return what the hits of these stores offer for a question, and how sure that is.
+
+        Too little is what their thresholds say, or the one that is given.
+        """
+        threshold = self.threshold(store_ids) if threshold is None else threshold
+        return self._judge.find(question, hits, threshold=threshold)
 
     def index(self, store_id: str) -> tuple[IndexKind, float | None]:
         """Return what kind of index a store has, and an approximate one's measured recall@10."""
@@ -172,7 +194,6 @@ class Calibrations:
         stopped: Callable[[], bool],
     ) -> tuple[list[float], list[float]]:
         """How sure each question's hits are to answer it, and those of other documents alone."""
-        base = self._models.model(store_id, BASE).embedder  # judges answers, whatever searches
         right, wrong = [], []
         for query, document_id in questions[:MOST_WEIGHED]:
             _go_on(stopped)
@@ -190,8 +211,8 @@ class Calibrations:
             )
             hits = distinct(hits)
             others = [hit for hit in hits if hit.passage.document_id != document_id]
-            right.append(confidence(rank(query, hits[:HITS], base)))
-            wrong.append(confidence(rank(query, others[:HITS], base)))
+            right.append(self._judge.find(query, hits).confidence)
+            wrong.append(self._judge.find(query, others).confidence)
         return right, wrong
 
 

@@ -65,7 +65,7 @@ class Embedder:
         self.name = str(name_or_folder)
         self.folder = _find_folder(self.name)
         self._recipe: Recipe = read_recipe(self.folder)
-        self.device, self.numeric_mode = _choose(device, numeric_mode)
+        self.device, self.numeric_mode = choose_device(device, numeric_mode, "embedder")
         self.fingerprint = fingerprint_of(self.folder, numeric_mode=self.numeric_mode)
         self._model, self._tokenizer = _load(self.folder, self.device, self.numeric_mode)
         self.dimension: int = self._model.config.hidden_size
@@ -223,8 +223,8 @@ def _find_folder(name: str, *, local: bool = False) -> Path:
         ) from error
 
 
-def _choose(device: str, numeric_mode: str) -> tuple[str, str]:
-    """Choose device and numeric mode once, and log why.
+def choose_device(device: str, numeric_mode: str, role: str) -> tuple[str, str]:
+    """Choose device and numeric mode of a model once, and log why.
 
     int8 dynamic linears were measured too: 1.4 times as fast as bf16, but with a mean cosine
     of 0.943 to fp32, which is another space.
@@ -238,7 +238,7 @@ def _choose(device: str, numeric_mode: str) -> tuple[str, str]:
         reason = f"{device} {'multiplies' if native else 'does not multiply'} bf16 natively"
     if numeric_mode not in ("bf16", "fp32"):
         raise EmbedderError(f"numeric_mode must be auto, fp32 or bf16, got {numeric_mode!r}")
-    logger.info("embedder on %s in %s: %s", device, numeric_mode, reason)
+    logger.info("%s on %s in %s: %s", role, device, numeric_mode, reason)
     return device, numeric_mode
 
 

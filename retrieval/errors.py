@@ -52,6 +52,10 @@ class RerankerError(HousewordRetrievalError, ValueError):
     """The model cannot serve as a cross-encoder."""
 
 
+class ReaderError(HousewordRetrievalError, ValueError):
+    """The model cannot serve as a reader."""
+
+
 class Cancelled(HousewordRetrievalError):
     """The caller's `cancelled()` answered true; nothing was stored."""
 

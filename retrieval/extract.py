@@ -1,9 +1,9 @@
 """Hits -> the sentences that answer a question best, and how sure one can be that any does. Pure.
 
 A sentence is ranked by its closeness to the question, the rank of its passage, the question's
-words that it and its passage hold, and whether it has the kind of thing that is asked for: a
-time, a price, a number, a name. The embedder is passed in. Read
-`rank` first, then `quote`.
+words that it and its passage hold, whether it has the kind of thing that is asked for (a time, a
+price, a number, a name), and whether a reader finds the answer in it. Embedder and reader are
+passed in. Read `rank` first, then `quote`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,25 @@ class Embeds(Protocol):
     def embed(self, texts: Sequence[str], *, queries: bool = False) -> NDArray[np.float32]: ...
 
 
+class Reads(Protocol):
+    """How likely each span of a (heading, text) answers; `retrieval.read.Reader` is the real one.
+
+    Log odds, one for each (start, end) of characters; None where it cannot read the question.
+    """
+
+    def read(
+        self,
+        question: str,
+        passages: Sequence[tuple[str | None, str]],
+        spans: Sequence[list[tuple[int, int]]],
+    ) -> list[list[float]] | None: ...
+
+
 # Chosen on the demo's questions and on another set, whose best values lie close together: see
 # benchmarks/LOG.md.
 PASSAGE_WEIGHT, WORDS_WEIGHT, PASSAGE_WORDS_WEIGHT, KIND_WEIGHT = 0.4, 0.3, 0.2, 0.2
+READING_WEIGHT = 0.05  # of a logit
+READING_RANGE = 10.0
 MOST_SENTENCES, MOST_WORDS = 2, 60
 
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -66,7 +82,8 @@ class Sentence:
 
     `score` ranks the sentences of one question; `closeness` is the cosine to the question, and
     `words` and `passage_words` the weighted shares of the question's words that the sentence and
-    its passage hold.
+    its passage hold. `reading` are the reader's log odds, within `READING_RANGE`, that the answer
+    stands here; None where no reader has looked.
     """
 
     hit: int
@@ -78,9 +95,12 @@ class Sentence:
     words: float
     passage_words: float
     has_kind: float
+    reading: float | None = None
 
 
-def rank(question: str, hits: Sequence[Hit], embedder: Embeds) -> list[Sentence]:
+def rank(
+    question: str, hits: Sequence[Hit], embedder: Embeds, reader: Reads | None = None
+) -> list[Sentence]:
     """Return the sentences of the hits, the one that answers best first."""
     found = [
         (index, start, end)
@@ -103,8 +123,11 @@ def rank(question: str, hits: Sequence[Hit], embedder: Embeds) -> list[Sentence]
     }
     # Behind the message that it leans on, the last line is what is asked.
     kind = asked_kind(question.rsplit("\n", 1)[-1]) or asked_kind(question)
+    readings = _read(question, hits, found, reader)
     sentences = []
-    for (index, start, end), text, close in zip(found, texts, closeness, strict=True):
+    for (index, start, end), text, close, reading in zip(
+        found, texts, closeness, readings, strict=True
+    ):
         words, passage_words = _share(weights, _words(text)), _share(weights, held[index])
         has_kind = 0.5 if kind is None else float(bool(_HELD[kind].search(text)))
         score = (
@@ -113,11 +136,28 @@ def rank(question: str, hits: Sequence[Hit], embedder: Embeds) -> list[Sentence]
             + WORDS_WEIGHT * words
             + PASSAGE_WORDS_WEIGHT * passage_words
             + KIND_WEIGHT * has_kind
+            + READING_WEIGHT * (reading or 0.0)
         )
         sentences.append(
-            Sentence(index, start, end, text, score, float(close), words, passage_words, has_kind)
+            Sentence(
+                index,
+                start,
+                end,
+                text,
+                score,
+                float(close),
+                words,
+                passage_words,
+                has_kind,
+                reading,
+            )
         )
     return sorted(sentences, key=lambda sentence: (-sentence.score, sentence.hit, sentence.start))
+
+
+def sigmoid(x: float) -> float:
+    """Log odds to a chance within 0..1."""
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
 def quote(sentences: Sequence[Sentence]) -> list[Sentence]:
@@ -158,6 +198,23 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
 def asked_kind(question: str) -> str | None:
     """What a question asks for: money, time, number or name; None where it does not say."""
     return next((kind for kind, asked in _ASKED if asked.search(question)), None)
+
+
+def _read(
+    question: str,
+    hits: Sequence[Hit],
+    found: Sequence[tuple[int, int, int]],
+    reader: Reads | None,
+) -> list[float | None]:
+    """The reader's score of every sentence; `found` names its hit and characters, hit by hit."""
+    spans: list[list[tuple[int, int]]] = [[] for _ in hits]
+    for index, start, end in found:
+        spans[index].append((start, end))
+    passages = [(hit.passage.heading, hit.passage.text) for hit in hits]
+    scores = reader.read(question, passages, spans) if reader else None
+    if scores is None:
+        return [None] * len(found)
+    return [min(max(score, -READING_RANGE), READING_RANGE) for own in scores for score in own]
 
 
 def _repeats(text: str, other: str) -> bool:

@@ -1,22 +1,23 @@
 """What the documents offer for a question, judged before a word is written. Pure.
 
-`find` picks the sentences that an extract would quote and estimates whether the documents hold
-an answer at all. The embedder is passed in. Read `find` first.
+A `Judge` picks the sentences that an extract would quote and estimates whether the documents hold
+an answer at all. Embedder and reader are passed in. Read `Judge.find` first.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.extract import Embeds, Sentence, quote, rank
+from retrieval.extract import Embeds, Reads, Sentence, quote, rank, sigmoid
 from retrieval.records import Hit
 
 HITS = 6  # among which the sentence that answers is looked for
 # A logistic model without BM25, which is next to nothing where the store holds a few passages:
 # see benchmarks/LOG.md.
 _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
+# With a reader, of one sentence; nothing of the search's own scores, whose scale is each store's.
+_READ_BIAS, _READING, _READ_CLOSENESS, _READ_KIND, _READ_PASSAGE = -1.57, 0.39, 2.16, 0.81, 0.96
 DEFAULT_THRESHOLD = 0.32
 """Chosen on the demo's questions; a store with questions of its own has one of its own."""
 
@@ -36,30 +37,36 @@ class Grounds:
     threshold: float = DEFAULT_THRESHOLD
 
 
-def find(
-    question: str,
-    hits: Sequence[Hit],
-    embedder: Embeds,
-    *,
-    threshold: float = DEFAULT_THRESHOLD,
-) -> Grounds:
-    """Judge the first `HITS` hits of a question, best hit first."""
-    hits = hits[:HITS]
-    ranked = rank(question, hits, embedder)
-    chosen = quote(ranked)
-    others = tuple(sentence for sentence in ranked if sentence not in chosen)
-    return Grounds(tuple(hits), tuple(chosen), others, confidence(ranked), threshold)
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges what hits offer: by the base's embedder, whatever searches, and a reader if any."""
+
+    embedder: Embeds
+    reader: Reads | None = None
+
+    def find(
+        self, question: str, hits: Sequence[Hit], *, threshold: float = DEFAULT_THRESHOLD
+    ) -> Grounds:
+        """Judge the first `HITS` hits of a question, best hit first."""
+        hits = hits[:HITS]
+        ranked = rank(question, hits, self.embedder, self.reader)
+        chosen = quote(ranked)
+        others = tuple(sentence for sentence in ranked if sentence not in chosen)
+        return Grounds(tuple(hits), tuple(chosen), others, confidence(ranked), threshold)
 
 
 def confidence(ranked: Sequence[Sentence]) -> float:
     """Return the estimated chance (0..1) that the sentences, best first, hold the answer.
 
-    An answer is close to its question, shares rare words with it, has the kind of thing that is
-    asked for, and stands out from the sentences behind it.
+    What a reader has found counts most, where one has looked: the sentence with the best odds of
+    being an answer decides. Else an answer is close to its question, shares rare words with it,
+    has the kind of thing that is asked for, and stands out from the sentences behind it.
     """
     if not ranked:
         return 0.0
     best = ranked[0]
+    if best.reading is not None:
+        return sigmoid(max(map(_odds, ranked)))
     total = (
         _BIAS
         + _CLOSENESS * max(sentence.closeness for sentence in ranked)
@@ -67,4 +74,15 @@ def confidence(ranked: Sequence[Sentence]) -> float:
         + _KIND * best.has_kind
         + _WORDS * best.words
     )
-    return 1 / (1 + math.exp(-total))
+    return sigmoid(total)
+
+
+def _odds(sentence: Sentence) -> float:
+    """The log odds that one sentence answers, after a reader has looked."""
+    return (
+        _READ_BIAS
+        + _READING * (sentence.reading or 0.0)
+        + _READ_CLOSENESS * sentence.closeness
+        + _READ_KIND * sentence.has_kind
+        + _READ_PASSAGE * sentence.passage_words
+    )

@@ -21,8 +21,10 @@ from retrieval.calibrations import Calibrations
 from retrieval.database import Connection, Database
 from retrieval.draft import Draft, Embedded, Kept, embed, find_duplicate, keep
 from retrieval.errors import Cancelled, NotFound
+from retrieval.extract import Reads
 from retrieval.filter import Filter, checked_attributes
 from retrieval.generations import Generations
+from retrieval.grounds import Judge
 from retrieval.migrations import MIGRATIONS
 from retrieval.models import EmbedsTexts, Models, MovesQueries, Rows
 from retrieval.parse import Parser
@@ -44,7 +46,8 @@ class Library:
     """Documents in stores, found again by passages; safe to use from any thread.
 
     `folder` keeps the generations. `close` saves them; without it they are built again. From
-    `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found.
+    `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found,
+    and a `reader` judges whether it answers.
     `embedder` is the base; `search_models` are the tuned versions of stores, and
     `open_embedder` and `open_adapter` open what their digests name (`models.py`).
     """
@@ -61,6 +64,7 @@ class Library:
         open_adapter: Callable[[str], MovesQueries] | None = None,
         inverted_from: int = INVERTED_FROM,
         reranker: Reranks | None = None,
+        reader: Reads | None = None,
     ) -> None:
         database.migrate("retrieval", MIGRATIONS)
         self._database = database
@@ -71,7 +75,9 @@ class Library:
         self._generations = Generations(database, folder, inverted_from=inverted_from)
         models = Models(embedder, open_embedder=open_embedder, open_adapter=open_adapter)
         self.search_models = SearchModels(database, self._generations, models, clock=clock)
-        self.calibrations = Calibrations(database, self._generations, self.search_models)
+        self.calibrations = Calibrations(
+            database, self._generations, self.search_models, Judge(embedder, reader)
+        )
 
     # -- stores
 

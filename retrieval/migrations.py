@@ -189,6 +189,11 @@ def m008_fit_calibrations_again(connection: Connection) -> None:
     connection.execute("DELETE FROM calibrations")
 
 
+def m009_fit_calibrations_once_more(connection: Connection) -> None:
+    """Their thresholds were of evidence that no reader had seen; their questions stay."""
+    connection.execute("UPDATE calibrations SET passages = 0")
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
@@ -198,4 +203,5 @@ MIGRATIONS = (
     m006_create_search_models,
     m007_create_calibrations,
     m008_fit_calibrations_again,
+    m009_fit_calibrations_once_more,
 )

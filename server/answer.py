@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.extract import distinct
 from retrieval.filter import Filter
-from retrieval.grounds import HITS, Grounds, find
+from retrieval.grounds import HITS, Grounds
 from retrieval.records import Hit
 from server.cite import Change
 from server.disarm import disarmed
 from server.followup import standalone
+from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
 from server.prompt import Evidence, Message, build
 from server.repair import Mends, Policy, mend
@@ -30,7 +31,6 @@ from server.turns import Status, Turn
 from tuning.generate import Sampling
 
 if TYPE_CHECKING:
-    from retrieval.library import Library
     from server.services import Services
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Prepared:
     cites: bool = True  # False: the text is given as written, [1] and all
     policy: Policy = "off"
     grounds: Grounds = field(default_factory=Grounds)
-    formulas: frozenset[str] = frozenset()  # of the voice
+    formulas: Formulas = NO_FORMULAS  # of the voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     if not stores:
         policy = "off"  # nothing was searched, so nothing can be held against it
     elif policy == "strict":
-        grounds = find(
+        grounds = services.library.calibrations.judge(
             standalone(question.messages),
             found,
-            services.embedder,
-            threshold=threshold_of(services.library, stores, services.settings.abstain_below),
+            stores,
+            threshold=services.settings.abstain_below,
         )
     shown = found[: question.hits or services.settings.hits]
     prompt = build(
@@ -160,11 +160,6 @@ def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bo
 
 def _policy(services: Services, question: Question) -> Policy:
     return question.grounding or cast("Policy", services.settings.grounding)
-
-
-def threshold_of(library: Library, stores: Sequence[str], setting: float | None) -> float:
-    """The confidence below which the evidence of some stores is weak."""
-    return library.calibrations.threshold(stores) if setting is None else setting
 
 
 def evidence(hit: Hit) -> Evidence:

@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.formulas import Formulas, formulas_of
 from server.prompt import CountTokens, Evidence, Message, Prompt, build
-from server.repair import formulas_of
 from tuning.records import Row
 
 SHOTS = 4
@@ -83,7 +83,7 @@ def by_house(row: Row) -> bool:
     return row.kind != "replay" and not row.group.startswith("drill:")
 
 
-def house_formulas(rows: Sequence[Row]) -> tuple[str, ...]:
+def house_formulas(rows: Sequence[Row]) -> Formulas:
     """How the house's own replies in a voice's train rows greet and take leave."""
     return formulas_of(row.reply for row in rows if row.split == "train" and by_house(row))
 

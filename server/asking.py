@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retrieval.claims import figures
-from retrieval.extract import Embeds, Sentence
-from retrieval.grounds import HITS, Grounds, find
+from retrieval.extract import Sentence
+from retrieval.grounds import HITS, Grounds
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
 from retrieval.versions import BASE
-from server.answer import evidence, is_small_talk, readable, threshold_of
+from server.answer import evidence, is_small_talk, readable
 from server.arms import ARMS, Arm, ask, by_house, choose_shots, house_formulas, open_arms
 from server.evaluate import expected_found
 from server.followup import standalone
+from server.formulas import NO_FORMULAS, Formulas
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.prompt import CountTokens, Message
 from server.questions import Question
@@ -73,7 +74,7 @@ class Plan:
     unanswered: tuple[str, ...]  # ids of the questions that the documents answer nowhere
     notes: tuple[str, ...]
     policy: Policy = "off"  # of the server, by which drafts are repaired
-    formulas: tuple[str, ...] = ()  # of the voice, which the repair leaves as they are
+    formulas: Formulas = NO_FORMULAS  # of the voice, which the repair leaves as they are
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "arms": [arm.key for arm in self.arms]}
@@ -86,6 +87,7 @@ class Plan:
                 **value,
                 **lists,
                 "policy": value.get("policy", "off"),
+                "formulas": Formulas.from_json(value.get("formulas", ())),
                 "arms": tuple(arm for arm in ARMS if arm.key in value["arms"]),
                 "asked": tuple(map(_asked, value["asked"])),
             }
@@ -106,7 +108,6 @@ class Asker:
     budget: int  # tokens of passages in a prompt
     count_tokens: CountTokens
     encode: Callable[[Sequence[Message]], list[int]]  # raises PromptTooLong
-    embedder: Embeds
     policy: Policy = "off"
     abstain_below: float | None = None  # the stores say
     grammar_of: Callable[[Mapping[str, Any]], str | None] = lambda task: None  # of a voice's task
@@ -213,8 +214,9 @@ class Asker:
         if self.policy != "strict" or not self.stores:
             return Grounds(tuple(hits))
         query = standalone(question.conversation)
-        threshold = threshold_of(self.library, self.stores, self.abstain_below)
-        return find(query, hits, self.embedder, threshold=threshold)
+        return self.library.calibrations.judge(
+            query, hits, self.stores, threshold=self.abstain_below
+        )
 
     def answered(self, question: Question, hits: Sequence[Hit]) -> bool:
         """Whether the documents can answer a question at all.

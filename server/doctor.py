@@ -26,6 +26,7 @@ from server.settings import Settings
 
 FREE_DISK_GB = 2.0
 FREE_MEMORY_GB = 3.0
+READER = Path(__file__).resolve().parent.parent / "data" / "reader"
 _MODELS = (
     (
         "generator",
@@ -69,6 +70,7 @@ def examine(settings: Settings) -> list[Finding]:
         _sqlite(),
         *_models(settings),
         *_reranker(settings),
+        *_reader(settings),
         _device(settings),
         _memory(),
         *_disk(settings),
@@ -124,6 +126,24 @@ def _reranker(settings: Settings) -> Iterator[Finding]:
     found = chosen + (" (from the hub)" if is_name else "" if there else " is no cross-encoder")
     fix = "set HOUSEWORD_RERANKER to a folder with a cross-encoder or a hub name, or unset it"
     yield Finding("reranker", there or is_name, found, fix)
+
+
+def _reader(settings: Settings) -> Iterator[Finding]:
+    chosen = settings.reader
+    if chosen == "none":
+        return
+    if chosen == "auto":
+        files = [READER / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+        missing = [str(file) for file in files if not file.is_file()]
+        found = f"not there: {', '.join(missing)}" if missing else "built-in"
+        fix = "the checkout is incomplete: `git checkout -- data/reader`"
+        yield Finding("reader", not missing, found, fix)
+        return
+    there = (Path(chosen) / "config.json").is_file()
+    is_name = not Path(chosen).exists() and chosen.count("/") == 1
+    found = chosen + (" (from the hub)" if is_name else "" if there else " is no question answerer")
+    fix = "set HOUSEWORD_READER to a folder with a question answerer, a hub name, auto or none"
+    yield Finding("reader", there or is_name, found, fix)
 
 
 def _device(settings: Settings) -> Finding:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from retrieval.extract import Embeds
 from retrieval.library import Library
 from retrieval.versions import BASE
 from server.asking import Asker, House, Plan, prompt_id, unseen
@@ -57,7 +56,6 @@ class Evaluator:
         library: Library,
         engine: Engine,
         *,
-        embedder: Embeds,
         settings: Settings,
         cores: threading.Lock,
         clock: Callable[[], float] = time.time,
@@ -66,7 +64,6 @@ class Evaluator:
         self._ledger = ledger
         self._content = content
         self._library = library
-        self._embedder = embedder
         self._engine = engine
         self._settings = settings
         self._clock = clock
@@ -187,7 +184,6 @@ class Evaluator:
             budget=self._settings.prompt_tokens,
             count_tokens=self._engine.count_tokens,
             encode=self._engine.encode,
-            embedder=self._embedder,
             policy=cast("Policy", self._settings.grounding),
             abstain_below=self._settings.abstain_below,
             grammar_of=partial(voice_grammar, self._engine.grammars),

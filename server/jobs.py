@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -153,7 +153,7 @@ class Jobs:
         place = self._settings.folder("adapters") / digest
         card = json.loads((place / "card.json").read_text())
         decision = self._judge(run, digest)
-        card |= {"gate": list(decision.table), "formulas": house_formulas(run.rows())}
+        card |= {"gate": list(decision.table), "formulas": asdict(house_formulas(run.rows()))}
         now = int(self._clock())
         version = Version(
             id=f"ft:{self._base}:{job.suffix}:{digest}",

@@ -12,8 +12,7 @@ is served. It knows no model and no database. Read `Strict.add` first, then `Str
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from retrieval.attribute import check
@@ -23,24 +22,17 @@ from retrieval.grounds import Grounds
 from retrieval.records import Hit
 from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
 from server.decline import PLAIN
+from server.formulas import NO_FORMULAS, Formulas, tells
 from tuning.declines import looks_like_decline
 
 Policy = Literal["strict", "flag", "off"]
 POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
 
 _FRAME_WORDS = 9  # a greeting or a parting is short
-_FORMULA_REPLIES = 3  # a sentence that so many replies begin or end with is a formula
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
 # What no sentence ends with: the model was stopped there.
 _CUT = re.compile(
     r"\b(?:the|a|an|of|to|for|and|or|in|on|at|with|by|from|is|are|was|were|if|your|our)$",
-    re.IGNORECASE,
-)
-# What makes a sentence a statement: a greeting or a parting has none of these.
-_STATES = re.compile(
-    r"\b(?:is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|shall|should|may"
-    r"|might|must|we|you|it|they|he|she|yes|no|not|never|always|every|all|any|free)\b"
-    r"|n['’]t\b|['’](?:s|re|ll|ve|d)\b",  # noqa: RUF001
     re.IGNORECASE,
 )
 
@@ -61,11 +53,11 @@ def mend(
     grounds: Grounds,
     *,
     message: str = "",
-    formulas: Collection[str] = (),
+    formulas: Formulas = NO_FORMULAS,
 ) -> Mends:
     """Return what carries out a policy on one answer; `shown` are the hits in the prompt.
 
-    `formulas` are those of the voice that speaks, as `formulas_of` finds them.
+    `formulas` are those of the voice that speaks.
     """
     if policy == "strict":
         return Strict(shown, grounds, message=message, formulas=formulas)
@@ -81,7 +73,7 @@ class Strict:
         grounds: Grounds,
         *,
         message: str = "",
-        formulas: Collection[str] = (),
+        formulas: Formulas = NO_FORMULAS,
     ) -> None:
         self._hits = [*shown, *(hit for hit in grounds.hits if hit not in shown)]
         self._passages = [hit.passage.text for hit in self._hits]
@@ -96,9 +88,11 @@ class Strict:
         self._answered = False  # the draft says the best sentence in words of its own
         self._said: list[Sentence] = []  # what was quoted
         self._heard: set[str] = set()  # the draft's sentences so far
+        self._told: list[set[str]] = []  # the words of each sentence that was let through
         self._declined = False
         self._first = True
         self._sent = False
+        self._parted = False  # the house has taken leave
         self.cited: list[Hit] = []
         self.changes: list[Change] = []
 
@@ -127,7 +121,7 @@ class Strict:
                 break
             out += self._sentence(rest[before:start], rest[start:stop])
         else:
-            return out + self._close()
+            return out + self._close() + self._part()
         out += self._close()
         return out + self._say(rest[before:start], rest[start:stop])
 
@@ -180,6 +174,8 @@ class Strict:
 
     def _supported(self, gap: str, sentence: str, hit: Hit, span: tuple[int, int]) -> str:
         """A claim that a passage backs; one that says less than the best sentence gives way."""
+        if any(_words(sentence) <= said for said in self._told):
+            return self._drop(sentence, "it has been said")
         for own in list(self._quotes):
             same = self._grounds.hits[own.hit] == hit
             if not same or own.start >= span[1] or own.end <= span[0]:
@@ -241,6 +237,14 @@ class Strict:
             words += length
         return out
 
+    def _part(self) -> str:
+        """Take leave as the house does, where the draft did not come to it or had to be changed."""
+        parting = self._formulas.parting(self._message)
+        if not parting or not self.changes or not self._sent or self._parted:
+            return ""
+        self.changes.append(Change("", parting, "the house takes leave"))
+        return self._say(" ", parting)
+
     def _is_parting(self, sentence: str) -> bool:
         said = sentence.strip().casefold() in self._heard
         return self._is_frame(sentence) and not said and not looks_like_decline(sentence)
@@ -251,12 +255,12 @@ class Strict:
         It does if the house always says so, or if it is short, states nothing, names nobody, and is
         off the topic.
         """
-        if _plain(sentence) in self._formulas:
+        if sentence in self._formulas:
             return True
         words = content_words(sentence)
         return (
             len(sentence.split()) <= _FRAME_WORDS
-            and not _tells(sentence)
+            and not tells(sentence)
             and not _CUT.search(sentence)
             and not names(sentence)
             and 2 * len(words & self._topic) < max(len(words), 1)
@@ -264,6 +268,8 @@ class Strict:
 
     def _say(self, gap: str, text: str) -> str:
         gap, self._sent = (gap or " ") if self._sent else "", True
+        self._parted = self._parted or text in self._formulas
+        self._told.append(_words(text))
         return gap + text
 
     def _marker(self, hit: Hit) -> str:
@@ -272,26 +278,8 @@ class Strict:
         return f" [{self.cited.index(hit) + 1}]"
 
 
-def formulas_of(replies: Iterable[str]) -> tuple[str, ...]:
-    """The formulas of a house: sentences that begin or end three of its replies and state nothing.
-
-    Give them to `mend`; a signature with names is known by them.
-    """
-    held: Counter[str] = Counter()
-    for reply in replies:
-        spans = split_claims(reply)
-        ends = {reply[start:end].strip() for start, end in (*spans[:1], *spans[1:][-1:])}
-        held.update(_plain(end) for end in ends if not _tells(end) and not looks_like_decline(end))
-    return tuple(sentence for sentence, count in held.items() if count >= _FORMULA_REPLIES)
-
-
-def _plain(sentence: str) -> str:
-    return " ".join(sentence.casefold().split())
-
-
-def _tells(sentence: str) -> bool:
-    """Whether a sentence states something: it has a verb of stating, or a figure."""
-    return bool(figures(sentence) or (content_words(sentence) and _STATES.search(sentence)))
+def _words(sentence: str) -> set[str]:
+    return content_words(sentence) | figures(sentence)
 
 
 def _covers(claim: str, sentence: str) -> bool:

@@ -6,10 +6,11 @@ as served is what is served: whatever is done to an answer belongs into it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
+from server.formulas import NO_FORMULAS, Formulas
 from server.repair import Policy, mend
 
 NO_GROUNDS = Grounds()
@@ -22,7 +23,7 @@ def as_served(
     policy: Policy = "off",
     grounds: Grounds = NO_GROUNDS,
     message: str = "",
-    formulas: Collection[str] = (),
+    formulas: Formulas = NO_FORMULAS,
 ) -> str:
     """The text that a user gets where the model wrote `draft` from the hits shown to it."""
     mended = mend(policy, shown, grounds, message=message, formulas=formulas)

@@ -21,6 +21,7 @@ from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.models import EmbedsTexts
 from retrieval.parse import Parser
+from retrieval.read import reader_for
 from retrieval.records import Store
 from retrieval.rerank import Reranker
 from server.chains import Chains
@@ -30,6 +31,7 @@ from server.errors import NotFound
 from server.evaluations import Evaluations
 from server.evaluator import Evaluator
 from server.feedback import Feedbacks
+from server.formulas import NO_FORMULAS, Formulas
 from server.ids import new_id
 from server.ingest import Ingest
 from server.jobs import Jobs
@@ -150,10 +152,10 @@ class Services:
         version = self.voices.version(owner, model)
         return version.task if version else FIRST_TASK
 
-    def formulas_of(self, owner: str, model: str) -> frozenset[str]:
+    def formulas_of(self, owner: str, model: str) -> Formulas:
         """How the voice that a model name means greets and takes leave; nothing of the base."""
         version = self.voices.version(owner, model)
-        return version.formulas if version else frozenset()
+        return version.formulas if version else NO_FORMULAS
 
     def health(self) -> dict[str, Any]:
         """What /healthz tells; cheap, and no lock is waited for."""
@@ -203,6 +205,7 @@ def open_services(settings: Settings) -> Services:
             open_embedder=lambda digest: Embedder(tuned / digest, settings.device),
             open_adapter=lambda digest: QueryAdapter.load(tuned / digest / ADAPTER_FILE),
             reranker=Reranker(settings.reranker, settings.device) if settings.reranker else None,
+            reader=reader_for(settings.reader, embedder=settings.embedder, device=settings.device),
         )
         opening.callback(library.close)
         database.migrate("server", MIGRATIONS)
@@ -283,7 +286,6 @@ def open_services(settings: Settings) -> Services:
             content,
             library,
             engine,
-            embedder=embedder,
             settings=settings,
             cores=cores,
         )

@@ -49,6 +49,11 @@ class Settings:
     reranker: str | None = setting(
         None, "cross-encoder that orders what search found: a folder or a hub name; none by default"
     )
+    reader: str = setting(
+        "auto",
+        "question answerer that judges whether passages answer: auto (the built-in English one "
+        "beside the default embedder), none, a folder or a hub name",
+    )
     device: str = setting("auto", "auto, cpu or cuda")
     threads: int | None = setting(None, "CPU threads for serving; none lets torch choose")
     worker_threads: int | None = setting(

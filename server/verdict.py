@@ -19,6 +19,7 @@ from retrieval.measure import interval
 from retrieval.records import Hit
 from server.arms import Arm
 from server.evaluate import declined, expected_found, support
+from server.formulas import NO_FORMULAS, Formulas
 from server.questions import Question
 from server.repair import Policy
 from server.served import NO_GROUNDS, as_served
@@ -110,7 +111,7 @@ def measure(
     *,
     style: StyleScores | None = None,
     frame: Collection[str] = (),
-    formulas: Collection[str] = (),
+    formulas: Formulas = NO_FORMULAS,
     latencies: Sequence[Latency] = (),
     policy: Policy = "off",
 ) -> Measured:
@@ -118,7 +119,7 @@ def measure(
 
     `frame` holds the house's phrases, which claim nothing (`evaluate.frame_of`); `policy` is that
     of the server, and holds where an arm searches; `formulas` are what it leaves to the voice
-    (`repair.formulas_of`).
+    (`formulas.formulas_of`).
     """
     asked = [item.by(arm) for item in asked]
     drafts = [answer.draft for answer in answers]
@@ -129,7 +130,7 @@ def measure(
             policy=policy if item.grounds.hits else "off",
             grounds=item.grounds,
             message=item.question.text,
-            formulas=formulas if arm.voice else (),
+            formulas=formulas if arm.voice else NO_FORMULAS,
         )
         if arm.search
         else as_served(draft, ())

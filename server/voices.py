@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from retrieval.database import Connection, Database, Row
 from server.errors import ApiError, NotFound
+from server.formulas import Formulas
 from tuning.records import Split
 from tuning.task import Task
 
@@ -44,9 +45,9 @@ class Version:
         return self.card.get("task") or FIRST_TASK
 
     @property
-    def formulas(self) -> frozenset[str]:
+    def formulas(self) -> Formulas:
         """How its house greets and takes leave; a voice older than this has none on its card."""
-        return frozenset(self.card.get("formulas", ()))
+        return Formulas.from_json(self.card.get("formulas", ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from retrieval.grounds import find
 from retrieval.versions import BASE, Version
 from server.asking import Asker, House, Plan
 from server.questions import Question
@@ -28,7 +27,6 @@ def asker_of(services, store: str, **more) -> Asker:
         budget=160,
         count_tokens=services.engine.count_tokens,
         encode=services.engine.encode,
-        embedder=services.embedder,
         policy="strict",
         **more,
     )
@@ -42,7 +40,7 @@ def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, 
     plan, _ = asker.plan([question], House(), max_tokens=8, progress=lambda done, of: None)
     (asked,) = plan.asked
     assert len(asked.hits) == 1 < len(asked.grounds.hits), "more are quoted than shown"
-    assert asked.grounds == find(text, asked.grounds.hits, services.embedder)
+    assert asked.grounds == services.library.calibrations.judge(text, asked.grounds.hits, [store])
     assert asked.grounds.sentences and plan.policy == "strict"
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 

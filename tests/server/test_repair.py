@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from retrieval.extract import Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
-from server.repair import Policy, formulas_of, mend
+from server.formulas import NO_FORMULAS, Formulas, formulas_of
+from server.repair import Policy, mend
 from server.served import as_served
 from tuning.declines import looks_like_decline
 
@@ -93,16 +95,61 @@ def test_a_signature_stays_where_the_house_always_signs_so() -> None:
     signed = "Trade Desk, Saltmarsh Bicycle Goods."
     replies = [f"Re: Matter {n}. It is {n} days. We are open. {signed}" for n in range(3)]
     formulas = formulas_of(replies)
-    assert formulas == (signed.casefold(),)
+    assert formulas.sentences == (signed.casefold(),) and formulas.partings == (signed,)
     draft = f"{DAYS.text} {signed}"
     assert served(draft) == f"{DAYS.text} [1]"
     told = as_served(draft, SHOWN, policy="strict", grounds=STRONG, formulas=formulas)
     assert told == f"{DAYS.text} [1] {signed}"
 
 
+PARTINGS = ("Dry roads, the bench.", "Go gently, the bench.")
+HOUSE = formulas_of([f"It is {n} days. {PARTINGS[n % 2]}" for n in range(8)])
+
+
+def parted(draft: str, grounds: Grounds = STRONG, message: str = QUESTION) -> str:
+    return as_served(
+        draft, SHOWN, policy="strict", grounds=grounds, message=message, formulas=HOUSE
+    )
+
+
+def test_a_repaired_answer_ends_as_the_house_ends() -> None:
+    out = parted("You have 90 days.")
+    assert out in [f"{BOTH} {parting}" for parting in PARTINGS]
+    assert out == parted("You have 90 days."), "the same question gets the same parting"
+    assert {
+        parted("You have 90 days.", message=f"{QUESTION} {n}")[len(BOTH) + 1 :] for n in range(9)
+    } == {*PARTINGS}
+    weak = parted("It is 90 days.", WEAK)
+    assert looks_like_decline(weak) and weak.endswith(PARTINGS)
+
+
+def test_a_parting_of_its_own_or_an_unchanged_answer_gets_no_other() -> None:
+    for parting in PARTINGS:
+        assert parted(f"You have 90 days. {parting}") == f"{BOTH} {parting}"
+        assert parted(f"{DAYS.text} {parting}") == f"{DAYS.text} [1] {parting}"
+    assert parted(DAYS.text) == f"{DAYS.text} [1]"
+    assert served("You have 90 days.") == BOTH, "the base takes no leave"
+
+
+def test_a_house_that_mostly_ends_otherwise_has_no_parting() -> None:
+    few = formulas_of([f"It is {n} days. {PARTINGS[0]}" for n in range(3)] + ["It is so."] * 4)
+    assert few.partings == () and PARTINGS[0] in few
+
+
+def test_what_has_been_said_is_not_said_in_fewer_words() -> None:
+    out = served(f"{DAYS.text} Returns are taken for 45 days.")
+    assert out == f"{DAYS.text} [1]"
+
+
+def test_older_voices_keep_their_formulas() -> None:
+    old = Formulas.from_json([PARTINGS[0].casefold()])
+    assert PARTINGS[0] in old and old.parting(QUESTION) == ""
+    assert Formulas.from_json(asdict(HOUSE)) == HOUSE
+
+
 @pytest.mark.parametrize("claim", ["We open at 9.", "Every bag is waterproof.", "No idea, sorry."])
 def test_what_a_house_always_claims_is_no_formula(claim: str) -> None:
-    assert formulas_of([f"Dear {n}, thanks. {claim}" for n in ("A", "B", "C")]) == ()
+    assert formulas_of([f"Dear {n}, thanks. {claim}" for n in ("A", "B", "C")]) == NO_FORMULAS
 
 
 def test_a_short_statement_is_no_greeting_and_a_decline_no_parting() -> None:

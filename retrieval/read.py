@@ -1,0 +1,192 @@
+"""A reader says where in a passage a question is answered, and whether it is answered at all.
+
+An embedder tells what a passage is about; only a model that reads question and passage together
+tells "the ferry sails at 9" from "a ticket costs 4" as answers to "What does a ticket cost?". The
+reader is an extractive question answerer trained on questions that have no answer (SQuAD 2.0's
+task): each token may begin or end the answer, and the first token stands for "no answer". It
+knows no stores. Read `Reader.read` first; `data/reader/README.md` tells how the built-in one was
+made.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from retrieval.embed import DEFAULT_EMBEDDER, choose_device, default_embedder_folder
+from retrieval.errors import ReaderError
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "reader"
+QUESTION_CHARACTERS = 600  # its end: what is asked comes last
+MAX_TOKENS = 512
+ANSWER_TOKENS = 30
+NOWHERE = -20.0  # the score of a sentence without a token
+
+_ENGLISH = re.compile(
+    r"\b(?:the|what|whats|how|when|where|which|who|whose|whom|why|does|did|are|can|could|will|would"
+    r"|should|shall|have|has|your|you|my|there|from|with|any|many|much|for|and)\b",
+    re.IGNORECASE,
+)
+
+Span = tuple[int, int]  # characters of a text
+
+
+class Reader:
+    """A question answerer, by its folder or hub name; None is the built-in one, for English.
+
+    A model of one's own is any `AutoModelForQuestionAnswering` that was trained on unanswerable
+    questions, too. Weights are read from safetensors only and no code of a model is ever run.
+    Raises `ReaderError` where there is no such model. Safe from any thread.
+    """
+
+    def __init__(
+        self,
+        name_or_folder: str | Path | None = None,
+        device: str = "auto",
+        *,
+        numeric_mode: str = "auto",
+    ) -> None:
+        self.name = str(name_or_folder or "built-in")
+        self._english_only = name_or_folder is None
+        self._device, mode = choose_device(device, numeric_mode, "reader")
+        loaded = _built_in() if name_or_folder is None else _load(self.name)
+        model, self._tokenizer = loaded
+        dtype = torch.bfloat16 if mode == "bf16" else torch.float32
+        self._model = model.to(self._device, dtype).eval()
+        self._tokenizer.backend_tokenizer.encode_special_tokens = True  # "[SEP]" is text here
+        self._turn = threading.Lock()  # a fast tokenizer must not be used by two threads
+
+    def read(
+        self, question: str, passages: Sequence[tuple[str | None, str]], spans: Sequence[list[Span]]
+    ) -> list[list[float]] | None:
+        """Return for every span of every passage how likely the answer lies in it.
+
+        `passages` are (heading, text) and `spans[i]` characters of the i-th text. A score is the
+        logit of the best answer inside the span less that of "no answer": above 0 the reader has
+        found one. None: the question is in a language that this reader has not learned.
+        """
+        if self._english_only and not _ENGLISH.search(question):
+            return None
+        if not passages:
+            return []
+        heads = [f"{heading}: " if heading else "" for heading, _ in passages]
+        texts = [head + text for head, (_, text) in zip(heads, passages, strict=True)]
+        with self._turn:
+            inputs = self._tokenizer(
+                [question[-QUESTION_CHARACTERS:]] * len(texts),
+                texts,
+                truncation="only_second",
+                max_length=MAX_TOKENS,
+                padding=True,
+                return_tensors="pt",
+                return_offsets_mapping=True,
+            )
+        places = inputs.pop("offset_mapping").numpy()
+        with torch.inference_mode():
+            found = self._model(**inputs.to(self._device))
+        begins, ends = (
+            logits.float().cpu().numpy() for logits in (found.start_logits, found.end_logits)
+        )
+        return [
+            [
+                _best(begins[row], ends[row], _inside(inputs, row, places[row], head, span))
+                for span in own
+            ]
+            for row, (head, own) in enumerate(zip(map(len, heads), spans, strict=True))
+        ]
+
+
+def _inside(
+    inputs: Any, row: int, places: NDArray[np.int64], head: int, span: Span
+) -> NDArray[np.int64]:
+    """The tokens of a passage that lie in a span of its text; `head` characters stand before it."""
+    of_passage = np.array([part == 1 for part in inputs.sequence_ids(row)])
+    start, end = span[0] + head, span[1] + head
+    return np.flatnonzero(of_passage & (places[:, 0] >= start) & (places[:, 1] <= end))
+
+
+def _best(begins: NDArray[np.float32], ends: NDArray[np.float32], at: NDArray[np.int64]) -> float:
+    """The best answer of at most `ANSWER_TOKENS` tokens among these, against none at all."""
+    if not len(at):
+        return NOWHERE
+    distance = at[None, :] - at[:, None]
+    allowed = (distance >= 0) & (distance < ANSWER_TOKENS)
+    pairs = np.where(allowed, begins[at][:, None] + ends[at][None, :], -np.inf)
+    return float(pairs.max() - begins[0] - ends[0])
+
+
+def _built_in() -> tuple[Any, Any]:
+    """The default embedder's network with the LoRA adapter of `BUILT_IN` merged into it."""
+    from peft import PeftModel
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    folder = default_embedder_folder()
+    try:
+        base = _quietly(AutoModelForQuestionAnswering, folder, local_files_only=True)
+        with warnings.catch_warnings():
+            # Peft asks transformers for an attribute by its old name.
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            model: Any = PeftModel.from_pretrained(base, str(BUILT_IN))
+    except (OSError, ValueError, KeyError) as error:
+        raise ReaderError(f"the built-in reader in {BUILT_IN} is damaged: {error}") from error
+    return model.merge_and_unload(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    try:
+        model = _quietly(AutoModelForQuestionAnswering, name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ReaderError(
+            f"no reader {name!r}: it is no folder with a question answerer, and it could not be "
+            f"downloaded ({type(error).__name__}); set HOUSEWORD_READER to a folder or a hub "
+            "name, to auto or to none"
+        ) from error
+    if not tokenizer.is_fast:
+        raise ReaderError(
+            f"the reader {name!r} has no fast tokenizer, so its answers have no place"
+        )
+    return model, tokenizer
+
+
+def _quietly(loader: Any, name: str | Path, **options: Any) -> Any:
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()  # the built-in head comes with the adapter
+    transformers_logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **options
+        )
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def reader_for(setting: str, *, embedder: str, device: str = "auto") -> Reader | None:
+    """The reader that a setting means: auto, none, a folder or a hub name.
+
+    auto is the built-in reader beside the default embedder; another embedder was chosen for
+    other languages or texts, so nothing is read there.
+    """
+    if setting == "none" or (setting == "auto" and embedder != DEFAULT_EMBEDDER):
+        return None
+    return Reader(None if setting == "auto" else setting, device)

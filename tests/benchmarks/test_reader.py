@@ -1,0 +1,94 @@
+"""What the reader learns from: every answer stays where it is, and a near miss holds none."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reader import HELD_OUT, Pair, dress, fit, make_pairs, read
+from retrieval.embed import Embedder
+from retrieval.read import Reader
+
+ANSWERS = ("nine", "two brothers")
+
+
+@pytest.fixture
+def squad(tmp_path: Path) -> Path:
+    """Articles of two paragraphs, each with two answers and a question that has none."""
+    articles = []
+    for number in range(HELD_OUT + 4):
+        ferry = (
+            f"Ferry {number} leaves the east quay at nine every morning, in summer and in winter "
+            f"alike, whatever the weather may be on the sound. Ferry {number} belongs to two "
+            "brothers, who bought it from the town when the bridge was closed for repair."
+        )
+        inn = f"The inn at quay {number} has eleven rooms. Its cook came from the capital."
+        asked = [
+            (f"When does ferry {number} leave?", "nine"),
+            (f"Who owns ferry {number}?", "two brothers"),
+            (f"What does a ticket for ferry {number} cost?", None),
+        ]
+        qas = [
+            {
+                "question": question,
+                "answers": [{"text": answer, "answer_start": ferry.index(answer)}] * bool(answer),
+                "is_impossible": not answer,
+            }
+            for question, answer in asked
+            for answer in [answer or ""]
+        ]
+        paragraphs = [{"context": ferry, "qas": qas}, {"context": inn, "qas": []}]
+        articles.append({"title": f"Ferry_{number}", "paragraphs": paragraphs})
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": articles}))
+    return path
+
+
+def test_pairs_hold_their_answers_and_misses_hold_none(squad: Path, tiny_embedder: Path) -> None:
+    train, held = make_pairs([read(squad)], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
+    assert {pair.title for pair in train} == {f"Ferry {n}" for n in range(4)}
+    assert {pair.title for pair in held} == {f"Ferry {n}" for n in range(4, 4 + HELD_OUT)}
+    for pair in [*train, *held]:
+        said = pair.passage[pair.start : pair.end]
+        assert (said in ANSWERS) == (pair.kind == "answer"), pair
+        if pair.kind in ("near", "found"):
+            answer = ANSWERS["own" in pair.question]
+            assert answer not in pair.passage
+    kinds = [pair.kind for pair in train]
+    assert kinds.count("answer") == kinds.count("near") == 8
+    assert kinds.count("asked") >= 8, "a question without an answer counts twice"
+    assert "found" in kinds
+    far = [pair for pair in train if pair.kind == "far"]
+    assert far and all(pair.title[-1] not in pair.question for pair in far)
+
+
+def test_a_dressed_pair_keeps_its_answer() -> None:
+    passage = "The ferry leaves at nine. It takes an hour. Two brothers run it all year."
+    pair = Pair("Who runs it?", passage, 44, 56, "answer", "Ferry")
+    assert passage[44:56] == "Two brothers"
+    seen = {dress(pair, random.Random(seed)) for seed in range(200)}
+    assert {p.passage[p.start : p.end] for p in seen} == {"Two brothers"}
+    assert any(p.passage.startswith("Ferry: - The ferry leaves") for p in seen)
+    assert any(p.question == "The ferry leaves at nine. Who runs it?" for p in seen)
+    assert all("Two brothers" not in p.question for p in seen), "no introduction tells the answer"
+    none = Pair("What does it cost?", passage, 0, 0, "asked", "Ferry")
+    assert {(p.start, p.end) for p in (dress(none, random.Random(s)) for s in range(50))} == {
+        (0, 0)
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_a_short_training_makes_what_the_server_reads(
+    squad: Path, tiny_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, held = make_pairs([read(squad)], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
+    result = fit(train, held, minutes=0.05, out=tmp_path, seed=0)
+    assert result["steps"] >= 1 and set(result["auc"]) == {"near", "asked"}
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 32
+    assert str(tmp_path.home()) not in (tmp_path / "adapter_config.json").read_text()
+    monkeypatch.setattr("retrieval.read.BUILT_IN", tmp_path)
+    reader = Reader(device="cpu")
+    assert len((reader.read("Who owns it?", [(None, "Two brothers.")], [[(0, 13)]]) or [])[0]) == 1

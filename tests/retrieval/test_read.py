@@ -1,0 +1,113 @@
+"""The built-in reader tells an answer from a near miss; another one is read by the same rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrieval.embed import DEFAULT_EMBEDDER
+from retrieval.errors import ReaderError
+from retrieval.read import NOWHERE, Reader, reader_for
+
+FERRY = "The ferry leaves the east quay at 9:00. Two brothers run the ferry. Dogs stay on deck."
+SENTENCES = [(0, 39), (40, 67), (68, 86)]
+
+
+@pytest.fixture(scope="module")
+def built_in() -> Reader:
+    return Reader(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def own_folder(tiny_embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A question answerer with random weights."""
+    from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
+
+    folder = tmp_path_factory.mktemp("reader")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_embedder)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(tiny_embedder, max_position_embeddings=512)
+    BertForQuestionAnswering(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        ("When does the ferry leave?", 0),
+        ("Who runs the ferry?", 1),
+        ("Where do dogs have to stay?", 2),
+        ("I am travelling with my family. Who runs the ferry?", 1),
+    ],
+)
+def test_it_finds_the_sentence_that_answers(built_in: Reader, question: str, sentence: int) -> None:
+    (scores,) = built_in.read(question, [(None, FERRY)], [SENTENCES]) or [[]]
+    assert max(scores) == scores[sentence] > 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does a ticket for the ferry cost?",
+        "How many passengers does the ferry carry?",
+        "When was the ferry built?",
+        "What is the capital of Mongolia?",
+    ],
+)
+def test_what_is_only_about_the_same_is_no_answer(built_in: Reader, question: str) -> None:
+    (scores,) = built_in.read(question, [(None, FERRY)], [SENTENCES]) or [[]]
+    assert max(scores) < 0
+
+
+def test_a_heading_moves_no_sentence(built_in: Reader) -> None:
+    passages = [(None, FERRY), ("Crossing to the island", FERRY)]
+    plain, headed = built_in.read("Who runs the ferry?", passages, [SENTENCES, SENTENCES]) or []
+    assert max(plain) == plain[1] and max(headed) == headed[1]
+
+
+def test_other_languages_are_not_read(built_in: Reader) -> None:
+    assert built_in.read("Wann legt die Fähre ab?", [(None, FERRY)], [SENTENCES]) is None
+
+
+def test_strange_input_is_read_all_the_same(built_in: Reader) -> None:
+    assert built_in.read("What is it?", [], []) == []
+    assert built_in.read("What is it?", [(None, "")], [[]]) == [[]]
+    long = "the " * 5000 + "What [SEP] is [CLS] 😀?"
+    passages = [(None, "\u202e العربية"), (None, "word " * 3000)]
+    spans = [[(0, 9)], [(0, 4), (14_000, 14_004)]]
+    (first,), (near, cut_off) = built_in.read(long, passages, spans) or []
+    assert first < 0 and near < 0 and cut_off == NOWHERE
+
+
+def test_the_score_is_the_best_answer_against_none(own_folder: Path) -> None:
+    from transformers import AutoTokenizer, BertForQuestionAnswering
+
+    question, text = "Wie viele Taschen?", "the green bag. the red lamp"
+    reader = Reader(own_folder, "cpu", numeric_mode="fp32")
+    ((first, second),) = reader.read(question, [(None, text)], [[(0, 14), (15, 27)]]) or []
+    tokenizer = AutoTokenizer.from_pretrained(own_folder)
+    inputs = tokenizer(question, text, return_tensors="pt")
+    with torch.no_grad():
+        found = BertForQuestionAnswering.from_pretrained(own_folder).eval()(**inputs)
+    begins, ends = found.start_logits[0], found.end_logits[0]
+    words = inputs.word_ids(0)
+    own = [i for i, part in enumerate(inputs.sequence_ids(0)) if part == 1]
+    halves = [[i for i in own if words[i] < 4], [i for i in own if words[i] >= 4]]
+    right = [
+        max(float(begins[i] + ends[j]) for i in half for j in half if i <= j)
+        - float(begins[0] + ends[0])
+        for half in halves
+    ]
+    assert [first, second] == pytest.approx(right, abs=1e-4)
+
+
+def test_a_setting_names_the_reader(own_folder: Path, tmp_path: Path) -> None:
+    assert reader_for("none", embedder=DEFAULT_EMBEDDER) is None
+    assert reader_for("auto", embedder="another") is None
+    own = reader_for(str(own_folder), embedder="another", device="cpu")
+    assert own is not None and own.name == str(own_folder)
+    with pytest.raises(ReaderError, match="no reader"):
+        reader_for(str(tmp_path / "missing"), embedder=DEFAULT_EMBEDDER)
