@@ -347,3 +347,5 @@ def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
     assert fault[1].startswith("     fix: set HOUSEWORD_EMBEDDER")
     gone = house("doctor", status=1, HOUSEWORD_RERANKER=str(tmp_path / "gone")).stdout
     assert gone.count("MISS ") == 1 and "MISS reranker " in gone and "HOUSEWORD_RERANKER" in gone
+    gone = house("doctor", status=1, HOUSEWORD_READER=str(tmp_path / "gone")).stdout
+    assert gone.count("MISS ") == 1 and "MISS reader " in gone and "HOUSEWORD_READER" in gone

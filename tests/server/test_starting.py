@@ -42,6 +42,12 @@ def test_a_reranker_that_is_not_there_is_the_reason(
         Runner(settings).run(listener)
 
 
+def test_a_reader_that_is_not_there_is_the_reason(tiny_settings: Settings, tmp_path: Path) -> None:
+    settings = replace(tiny_settings, data_dir=tmp_path, reader=str(tmp_path / "missing"))
+    with listen("127.0.0.1", 0) as listener, pytest.raises(StartError, match="no reader"):
+        Runner(settings).run(listener)
+
+
 def test_a_held_directory_is_the_reason(server) -> None:
     with listen("127.0.0.1", 0) as listener, pytest.raises(AlreadyRunning, match="in use"):
         Runner(server.settings).run(listener)
