@@ -21,6 +21,7 @@ import json
 import math
 import random
 import re
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ HELD_OUT = 6  # articles of each file
 PASSAGE_WORDS = (35, 50, 50, 70)
 HEADED, INTRODUCED, LISTED, LOWERED, FAR, FOUND = 0.45, 0.2, 0.1, 0.1, 0.1, 0.5
 HITS = 6
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 _WORD = re.compile(r"\w+")
 
@@ -400,14 +402,15 @@ def measure(model: Any, examples: Sequence[Example]) -> dict[str, Any]:
 
 def save(model: Any, out: Path) -> None:
     """Write the adapter in bfloat16, without the folder that its base lay in."""
-    model.save_pretrained(str(out))
-    (out / "README.md").unlink(missing_ok=True)  # peft's own, empty
-    config = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:  # peft writes a card of its own, too
+        model.save_pretrained(temporary)
+        config = json.loads(Path(temporary, CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(Path(temporary, WEIGHTS))
     config |= {"base_model_name_or_path": DEFAULT_EMBEDDER, "task_type": "QUESTION_ANS"}
-    (out / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    weights = out / "adapter_model.safetensors"
-    halved = {k: v.to(torch.bfloat16).contiguous() for k, v in load_file(weights).items()}
-    save_file(halved, weights, metadata={"format": "pt"})
+    (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    halved = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
+    save_file(halved, out / WEIGHTS, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":

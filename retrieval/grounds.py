@@ -17,7 +17,7 @@ HITS = 6  # among which the sentence that answers is looked for
 # see benchmarks/LOG.md.
 _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
 # With a reader, of one sentence; nothing of the search's own scores, whose scale is each store's.
-_READ_BIAS, _READING, _READ_CLOSENESS, _READ_KIND, _READ_PASSAGE = -1.57, 0.39, 2.16, 0.81, 0.96
+_READ_BIAS, _READING, _READ_CLOSENESS, _READ_KIND = -1.61, 0.38, 1.83, 0.98
 DEFAULT_THRESHOLD = 0.32
 """Chosen on the demo's questions; a store with questions of its own has one of its own."""
 
@@ -84,5 +84,4 @@ def _odds(sentence: Sentence) -> float:
         + _READING * (sentence.reading or 0.0)
         + _READ_CLOSENESS * sentence.closeness
         + _READ_KIND * sentence.has_kind
-        + _READ_PASSAGE * sentence.passage_words
     )
