@@ -27,7 +27,7 @@ class Grounds:
     """The hits that may be cited, and their best sentences, each naming its hit by index.
 
     `sentences` make the extract, `others` come after them, best first. `confidence` is the
-    estimated chance (0..1) that they answer the question; below `threshold` it is weak.
+    estimated chance (0..1) that any of them answers the question; below `threshold` it is weak.
     """
 
     hits: tuple[Hit, ...] = ()

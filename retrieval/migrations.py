@@ -191,7 +191,7 @@ def m008_fit_calibrations_again(connection: Connection) -> None:
 
 def m009_fit_calibrations_once_more(connection: Connection) -> None:
     """Their thresholds were of evidence that no reader had seen; their questions stay."""
-    connection.execute("UPDATE calibrations SET passages = 0")
+    connection.execute("UPDATE calibrations SET passages = 0, threshold = 0.32")
 
 
 MIGRATIONS = (

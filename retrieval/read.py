@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from retrieval.embed import DEFAULT_EMBEDDER, choose_device, default_embedder_folder
 from retrieval.errors import ReaderError
@@ -28,16 +29,19 @@ from retrieval.errors import ReaderError
 logger = logging.getLogger(__name__)
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "reader"
-QUESTION_CHARACTERS = 600  # its end: what is asked comes last
-MAX_TOKENS = 512
+QUESTION_TOKENS = 128  # its end: what is asked comes last
+HEADING_CHARACTERS = 120
+MAX_TOKENS, OVERLAP_TOKENS = 512, 64  # of a window; a longer passage is read in several
 ANSWER_TOKENS = 30
 NOWHERE = -20.0  # the score of a sentence without a token
 
+# One word that only English has, or two of those that some other languages have, too.
 _ENGLISH = re.compile(
-    r"\b(?:the|what|whats|how|when|where|which|who|whose|whom|why|does|did|are|can|could|will|would"
-    r"|should|shall|have|has|your|you|my|there|from|with|any|many|much|for|and)\b",
+    r"\b(?:the|what|whats|how|when|where|which|who|whose|whom|why|does|did|are|can|could|would"
+    r"|should|your|you|there|from|with|any|many|much|and)\b",
     re.IGNORECASE,
 )
+_PERHAPS_ENGLISH = re.compile(r"\b(?:is|do|it|to|this|be)\b", re.IGNORECASE)
 
 Span = tuple[int, int]  # characters of a text
 
@@ -76,35 +80,50 @@ class Reader:
         logit of the best answer inside the span less that of "no answer": above 0 the reader has
         found one. None: the question is in a language that this reader has not learned.
         """
-        if self._english_only and not _ENGLISH.search(question):
+        if self._english_only and not _is_english(question):
             return None
         if not passages:
             return []
-        heads = [f"{heading}: " if heading else "" for heading, _ in passages]
+        heads = [f"{heading[:HEADING_CHARACTERS]}: " if heading else "" for heading, _ in passages]
         texts = [head + text for head, (_, text) in zip(heads, passages, strict=True)]
         with self._turn:
             inputs = self._tokenizer(
-                [question[-QUESTION_CHARACTERS:]] * len(texts),
+                [self._end(question)] * len(texts),
                 texts,
                 truncation="only_second",
                 max_length=MAX_TOKENS,
+                stride=OVERLAP_TOKENS,
+                return_overflowing_tokens=True,
                 padding=True,
                 return_tensors="pt",
                 return_offsets_mapping=True,
             )
         places = inputs.pop("offset_mapping").numpy()
+        owners = inputs.pop("overflow_to_sample_mapping").tolist()
         with torch.inference_mode():
             found = self._model(**inputs.to(self._device))
         begins, ends = (
             logits.float().cpu().numpy() for logits in (found.start_logits, found.end_logits)
         )
-        return [
-            [
-                _best(begins[row], ends[row], _inside(inputs, row, places[row], head, span))
-                for span in own
-            ]
-            for row, (head, own) in enumerate(zip(map(len, heads), spans, strict=True))
-        ]
+        scores = [[NOWHERE] * len(own) for own in spans]
+        for row, owner in enumerate(owners):
+            for number, span in enumerate(spans[owner]):
+                at = _inside(inputs, row, places[row], len(heads[owner]), span)
+                score = _best(begins[row], ends[row], at)
+                scores[owner][number] = max(scores[owner][number], score)
+        return scores
+
+    def _end(self, question: str) -> str:
+        """The last `QUESTION_TOKENS` tokens of a question."""
+        places = self._tokenizer(
+            question, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
+        return question[places[-QUESTION_TOKENS:][0][0] :] if places else question
+
+
+def _is_english(question: str) -> bool:
+    perhaps = {word.lower() for word in _PERHAPS_ENGLISH.findall(question)}
+    return bool(_ENGLISH.search(question)) or len(perhaps) > 1
 
 
 def _inside(
@@ -138,7 +157,7 @@ def _built_in() -> tuple[Any, Any]:
             # Peft asks transformers for an attribute by its old name.
             warnings.filterwarnings("ignore", category=FutureWarning)
             model: Any = PeftModel.from_pretrained(base, str(BUILT_IN))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ReaderError(f"the built-in reader in {BUILT_IN} is damaged: {error}") from error
     return model.merge_and_unload(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
@@ -149,7 +168,7 @@ def _load(name: str) -> tuple[Any, Any]:
     try:
         model = _quietly(AutoModelForQuestionAnswering, name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ReaderError(
             f"no reader {name!r}: it is no folder with a question answerer, and it could not be "
             f"downloaded ({type(error).__name__}); set HOUSEWORD_READER to a folder or a hub "
@@ -159,6 +178,7 @@ def _load(name: str) -> tuple[Any, Any]:
         raise ReaderError(
             f"the reader {name!r} has no fast tokenizer, so its answers have no place"
         )
+    tokenizer.padding_side = "right"  # the first token stands for "no answer"
     return model, tokenizer
 
 

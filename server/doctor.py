@@ -130,7 +130,8 @@ def _reranker(settings: Settings) -> Iterator[Finding]:
 
 def _reader(settings: Settings) -> Iterator[Finding]:
     chosen = settings.reader
-    if chosen == "none":
+    unused = chosen == "auto" and settings.embedder != "all-minilm-l6-v2"
+    if chosen == "none" or unused:
         return
     if chosen == "auto":
         files = [READER / name for name in ("adapter_config.json", "adapter_model.safetensors")]

@@ -19,6 +19,8 @@ from tuning.declines import looks_like_decline
 MOST_PARTINGS = 5  # among which one is chosen
 _REPLIES = 3  # a sentence that so many replies begin or end with is a formula
 _MOSTLY = 0.5  # of the replies end with a formula: then the house takes leave so
+_PARTING_WORDS = 6
+_LINK = re.compile(r"[@/\\]|\w\.\w")
 # What makes a sentence a statement: a greeting or a parting has none of these.
 _STATES = re.compile(
     r"\b(?:is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|shall|should|may"
@@ -32,8 +34,8 @@ _STATES = re.compile(
 class Formulas:
     """The formulas of a voice: all of them, and those of them that it usually ends with.
 
-    `sentences` are in lower case; `partings` are as the house writes them, the most usual first,
-    and none where most of its replies end otherwise.
+    `sentences` are in lower case; `partings` are as the house writes them, short and without a
+    link, the most usual first, and none where most of its replies end otherwise.
     """
 
     sentences: tuple[str, ...] = ()
@@ -42,10 +44,14 @@ class Formulas:
     def __contains__(self, sentence: str) -> bool:
         return _plain(sentence) in self.sentences
 
+    def ends(self, sentence: str) -> bool:
+        """Whether a sentence is one of the partings."""
+        return _plain(sentence) in map(_plain, self.partings)
+
     def parting(self, message: str) -> str:
         """A parting for the answer to this message, always the same one; "" where there is none."""
         usual = self.partings[:MOST_PARTINGS]
-        return usual[zlib.crc32(message.encode()) % len(usual)] if usual else ""
+        return usual[zlib.crc32(message.encode(errors="replace")) % len(usual)] if usual else ""
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | Collection[str]) -> Formulas:
@@ -73,12 +79,17 @@ def formulas_of(replies: Iterable[str]) -> Formulas:
     sentences = tuple(sentence for sentence, n in held.items() if n >= _REPLIES)
     partings = [(end, n) for end, n in endings.most_common() if _plain(end) in sentences]
     usual = sum(n for _, n in partings) >= _MOSTLY * count
-    return Formulas(sentences, tuple(end for end, _ in partings) if usual else ())
+    return Formulas(sentences, tuple(end for end, _ in partings if _is_short(end)) if usual else ())
 
 
 def tells(sentence: str) -> bool:
     """Whether a sentence states something: it has a verb of stating, or a figure."""
     return bool(figures(sentence) or (content_words(sentence) and _STATES.search(sentence)))
+
+
+def _is_short(parting: str) -> bool:
+    """Whether a parting can be added to an answer: long ones tell what to do, links are guarded."""
+    return len(parting.split()) <= _PARTING_WORDS and not _LINK.search(parting)
 
 
 def _plain(sentence: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from retrieval.attribute import check
-from retrieval.claims import content_words, figures, names, split_claims
+from retrieval.claims import content_words, figures, is_negated, names, split_claims
 from retrieval.extract import MOST_SENTENCES, MOST_WORDS, Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
@@ -88,7 +88,7 @@ class Strict:
         self._answered = False  # the draft says the best sentence in words of its own
         self._said: list[Sentence] = []  # what was quoted
         self._heard: set[str] = set()  # the draft's sentences so far
-        self._told: list[set[str]] = []  # the words of each sentence that was let through
+        self._told: list[str] = []  # the sentences that were let through with a citation
         self._declined = False
         self._first = True
         self._sent = False
@@ -174,7 +174,7 @@ class Strict:
 
     def _supported(self, gap: str, sentence: str, hit: Hit, span: tuple[int, int]) -> str:
         """A claim that a passage backs; one that says less than the best sentence gives way."""
-        if any(_words(sentence) <= said for said in self._told):
+        if any(_repeats(sentence, told) for told in self._told):
             return self._drop(sentence, "it has been said")
         for own in list(self._quotes):
             same = self._grounds.hits[own.hit] == hit
@@ -184,6 +184,7 @@ class Strict:
                 return self._quote(gap, sentence, "the passage says more", own)
             self._quotes.remove(own)
             self._answered = self._answered or own == self._grounds.sentences[0]
+        self._told.append(sentence)
         return self._say(gap, sentence) + self._marker(hit)
 
     def _pointed_at(self, claim: str) -> Sentence | None:
@@ -201,6 +202,7 @@ class Strict:
         if own is None or own in self._said:
             return self._drop(was, reason)
         self._said.append(own)
+        self._told.append(own.text)
         self._quotes = [other for other in self._quotes if other != own]
         now = self._say(gap, f"“{own.text}”") + self._marker(self._grounds.hits[own.hit])
         self.changes.append(Change(was, now.strip(), reason))
@@ -238,7 +240,7 @@ class Strict:
         return out
 
     def _part(self) -> str:
-        """Take leave as the house does, where the draft did not come to it or had to be changed."""
+        """Take leave as the house does, after an answer that was changed and has no parting."""
         parting = self._formulas.parting(self._message)
         if not parting or not self.changes or not self._sent or self._parted:
             return ""
@@ -268,8 +270,7 @@ class Strict:
 
     def _say(self, gap: str, text: str) -> str:
         gap, self._sent = (gap or " ") if self._sent else "", True
-        self._parted = self._parted or text in self._formulas
-        self._told.append(_words(text))
+        self._parted = self._parted or self._formulas.ends(text)
         return gap + text
 
     def _marker(self, hit: Hit) -> str:
@@ -278,8 +279,15 @@ class Strict:
         return f" [{self.cited.index(hit) + 1}]"
 
 
-def _words(sentence: str) -> set[str]:
-    return content_words(sentence) | figures(sentence)
+def _repeats(sentence: str, told: str) -> bool:
+    """Whether a sentence says a part of another one again, word for word."""
+    if is_negated(sentence) != is_negated(told):
+        return False
+    part, whole = (
+        " ".join(word.strip(".,;:!?“”") for word in text.casefold().split())
+        for text in (sentence, told)
+    )
+    return f" {part} " in f" {whole} "
 
 
 def _covers(claim: str, sentence: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from retrieval.embed import DEFAULT_EMBEDDER
 from retrieval.errors import ReaderError
-from retrieval.read import NOWHERE, Reader, reader_for
+from retrieval.read import BUILT_IN, NOWHERE, Reader, reader_for
 
 FERRY = "The ferry leaves the east quay at 9:00. Two brothers run the ferry. Dogs stay on deck."
 SENTENCES = [(0, 39), (40, 67), (68, 86)]
@@ -68,18 +68,50 @@ def test_a_heading_moves_no_sentence(built_in: Reader) -> None:
     assert max(plain) == plain[1] and max(headed) == headed[1]
 
 
-def test_other_languages_are_not_read(built_in: Reader) -> None:
-    assert built_in.read("Wann legt die Fähre ab?", [(None, FERRY)], [SENTENCES]) is None
-
-
 def test_strange_input_is_read_all_the_same(built_in: Reader) -> None:
     assert built_in.read("What is it?", [], []) == []
     assert built_in.read("What is it?", [(None, "")], [[]]) == [[]]
-    long = "the " * 5000 + "What [SEP] is [CLS] 😀?"
-    passages = [(None, "\u202e العربية"), (None, "word " * 3000)]
-    spans = [[(0, 9)], [(0, 4), (14_000, 14_004)]]
-    (first,), (near, cut_off) = built_in.read(long, passages, spans) or []
-    assert first < 0 and near < 0 and cut_off == NOWHERE
+    for question in ("what " + "鳥" * 600, "What is it " + "?!" * 400, "[SEP] what [CLS] 😀?"):
+        assert built_in.read(question, [("H " * 2000, FERRY)], [SENTENCES])
+    assert built_in.read("What is it?", [(None, "\u202e العربية")], [[(0, 9)]])
+
+
+def test_the_end_of_a_long_passage_is_read_as_its_beginning(built_in: Reader) -> None:
+    filler = "The shop has a window on the harbour and a cat that sleeps there. " * 60
+    answer = "Two brothers run the ferry."
+    question = "the " * 500 + "Who runs the ferry?"
+    for text in (f"{answer} {filler}", f"{filler}{answer}"):
+        span = (text.index(answer), text.index(answer) + len(answer))
+        ((score,),) = built_in.read("Who runs the ferry?", [(None, text)], [[span]]) or []
+        assert score > 0
+        ((score,),) = built_in.read(question, [(None, text)], [[span]]) or []
+        assert score > NOWHERE
+
+
+@pytest.mark.parametrize("question", ["Is it dry?", "Do tents need to be dry?", "price of the bag"])
+def test_english_is_read(built_in: Reader, question: str) -> None:
+    assert built_in.read(question, [(None, FERRY)], [SENTENCES])
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Wann legt die Fähre ab?",
+        "Ich will mein Zelt zurückgeben, wie lange geht das?",
+        "Hva koster frakt for et telt?",
+        "Is de tent droog?",
+    ],
+)
+def test_other_languages_are_not_read(built_in: Reader, question: str) -> None:
+    assert built_in.read(question, [(None, FERRY)], [SENTENCES]) is None
+
+
+def test_a_damaged_adapter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in BUILT_IN.glob("adapter_*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:5000])
+    monkeypatch.setattr("retrieval.read.BUILT_IN", tmp_path)
+    with pytest.raises(ReaderError, match="damaged"):
+        Reader(device="cpu")
 
 
 def test_the_score_is_the_best_answer_against_none(own_folder: Path) -> None:

@@ -131,6 +131,31 @@ def test_a_parting_of_its_own_or_an_unchanged_answer_gets_no_other() -> None:
     assert served("You have 90 days.") == BOTH, "the base takes no leave"
 
 
+def test_a_greeting_is_no_parting() -> None:
+    house = formulas_of([f"Hello! It is {n} days. {PARTINGS[0]}" for n in range(4)])
+    out = as_served(
+        "Hello! You have 90 days.",
+        SHOWN,
+        policy="strict",
+        grounds=STRONG,
+        message=QUESTION,
+        formulas=house,
+    )
+    assert out == f"Hello! {BOTH} {PARTINGS[0]}"
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "Bring the receipt to the front desk.",
+        "Fair winds, shop@example.com.",
+        "See saltmarsh.example!",
+    ],
+)
+def test_an_instruction_or_a_link_is_not_added_as_a_parting(ending: str) -> None:
+    assert formulas_of([f"It is {n} days. {ending}" for n in range(4)]).partings == ()
+
+
 def test_a_house_that_mostly_ends_otherwise_has_no_parting() -> None:
     few = formulas_of([f"It is {n} days. {PARTINGS[0]}" for n in range(3)] + ["It is so."] * 4)
     assert few.partings == () and PARTINGS[0] in few
@@ -139,6 +164,11 @@ def test_a_house_that_mostly_ends_otherwise_has_no_parting() -> None:
 def test_what_has_been_said_is_not_said_in_fewer_words() -> None:
     out = served(f"{DAYS.text} Returns are taken for 45 days.")
     assert out == f"{DAYS.text} [1]"
+    turned = hit(3, "Returns after delivery are taken for 45 days.")
+    both = f"{DAYS.text} {turned.passage.text}"
+    grounds = Grounds((RETURNS, turned), (DAYS,), confidence=0.9)
+    out = as_served(both, (RETURNS, turned), policy="strict", grounds=grounds, message=QUESTION)
+    assert turned.passage.text in out, "the same words in another order may say something else"
 
 
 def test_older_voices_keep_their_formulas() -> None:

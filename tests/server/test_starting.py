@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.read import BUILT_IN
+from server import doctor
 from server.errors import AlreadyRunning
 from server.settings import Settings
 from server.starting import Runner, StartError, listen
@@ -40,6 +42,10 @@ def test_a_reranker_that_is_not_there_is_the_reason(
     settings = replace(tiny_settings, data_dir=tmp_path, reranker=str(tmp_path / "missing"))
     with listen("127.0.0.1", 0) as listener, pytest.raises(StartError, match="no reranker"):
         Runner(settings).run(listener)
+
+
+def test_the_doctor_looks_where_the_reader_is() -> None:
+    assert doctor.READER == BUILT_IN
 
 
 def test_a_reader_that_is_not_there_is_the_reason(tiny_settings: Settings, tmp_path: Path) -> None:
