@@ -10,7 +10,6 @@ made.
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import warnings
@@ -25,8 +24,6 @@ from safetensors import SafetensorError
 
 from retrieval.embed import DEFAULT_EMBEDDER, choose_device, default_embedder_folder
 from retrieval.errors import ReaderError
-
-logger = logging.getLogger(__name__)
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "reader"
 QUESTION_TOKENS = 128  # its end: what is asked comes last
@@ -64,8 +61,7 @@ class Reader:
         self.name = str(name_or_folder or "built-in")
         self._english_only = name_or_folder is None
         self._device, mode = choose_device(device, numeric_mode, "reader")
-        loaded = _built_in() if name_or_folder is None else _load(self.name)
-        model, self._tokenizer = loaded
+        model, self._tokenizer = _built_in() if name_or_folder is None else _load(self.name)
         dtype = torch.bfloat16 if mode == "bf16" else torch.float32
         self._model = model.to(self._device, dtype).eval()
         self._tokenizer.backend_tokenizer.encode_special_tokens = True  # "[SEP]" is text here
@@ -107,8 +103,11 @@ class Reader:
         )
         scores = [[NOWHERE] * len(own) for own in spans]
         for row, owner in enumerate(owners):
-            for number, span in enumerate(spans[owner]):
-                at = _inside(inputs, row, places[row], len(heads[owner]), span)
+            of_passage = np.array([part == 1 for part in inputs.sequence_ids(row)])
+            within = places[row] - len(heads[owner])
+            for number, (start, end) in enumerate(spans[owner]):
+                inside = of_passage & (within[:, 0] >= start) & (within[:, 1] <= end)
+                at = np.flatnonzero(inside)
                 score = _best(begins[row], ends[row], at)
                 scores[owner][number] = max(scores[owner][number], score)
         return scores
@@ -124,15 +123,6 @@ class Reader:
 def _is_english(question: str) -> bool:
     perhaps = {word.lower() for word in _PERHAPS_ENGLISH.findall(question)}
     return bool(_ENGLISH.search(question)) or len(perhaps) > 1
-
-
-def _inside(
-    inputs: Any, row: int, places: NDArray[np.int64], head: int, span: Span
-) -> NDArray[np.int64]:
-    """The tokens of a passage that lie in a span of its text; `head` characters stand before it."""
-    of_passage = np.array([part == 1 for part in inputs.sequence_ids(row)])
-    start, end = span[0] + head, span[1] + head
-    return np.flatnonzero(of_passage & (places[:, 0] >= start) & (places[:, 1] <= end))
 
 
 def _best(begins: NDArray[np.float32], ends: NDArray[np.float32], at: NDArray[np.int64]) -> float:

