@@ -17,7 +17,7 @@ HITS = 6  # among which the sentence that answers is looked for
 # see benchmarks/LOG.md.
 _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
 # With a reader, of one sentence; nothing of the search's own scores, whose scale is each store's.
-_READ_BIAS, _READING, _READ_CLOSENESS, _READ_KIND = -1.61, 0.38, 1.83, 0.98
+_READ_BIAS, _READING, _READ_CLOSENESS = -0.23, 0.42, 0.7
 DEFAULT_THRESHOLD = 0.32
 """Chosen on the demo's questions; a store with questions of its own has one of its own."""
 
@@ -65,8 +65,9 @@ def confidence(ranked: Sequence[Sentence]) -> float:
     if not ranked:
         return 0.0
     best = ranked[0]
-    if best.reading is not None:
-        return sigmoid(max(map(_odds, ranked)))
+    read = [sentence for sentence in ranked if sentence.reading is not None]
+    if read:
+        return sigmoid(max(map(_odds, read)))
     total = (
         _BIAS
         + _CLOSENESS * max(sentence.closeness for sentence in ranked)
@@ -79,9 +80,4 @@ def confidence(ranked: Sequence[Sentence]) -> float:
 
 def _odds(sentence: Sentence) -> float:
     """The log odds that one sentence answers, after a reader has looked."""
-    return (
-        _READ_BIAS
-        + _READING * (sentence.reading or 0.0)
-        + _READ_CLOSENESS * sentence.closeness
-        + _READ_KIND * sentence.has_kind
-    )
+    return _READ_BIAS + _READING * (sentence.reading or 0.0) + _READ_CLOSENESS * sentence.closeness

@@ -194,6 +194,11 @@ def m009_fit_calibrations_once_more(connection: Connection) -> None:
     connection.execute("UPDATE calibrations SET passages = 0, threshold = 0.32")
 
 
+def m010_fit_calibrations_to_the_second_reader(connection: Connection) -> None:
+    """Their thresholds were of another reader's evidence; their questions stay."""
+    connection.execute("UPDATE calibrations SET passages = 0, threshold = 0.32")
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
@@ -204,4 +209,5 @@ MIGRATIONS = (
     m007_create_calibrations,
     m008_fit_calibrations_again,
     m009_fit_calibrations_once_more,
+    m010_fit_calibrations_to_the_second_reader,
 )

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reader import HELD_OUT, Pair, dress, fit, make_pairs, read
+from benchmarks.reader import fit
+from benchmarks.reader_dress import dress, ordered, reworded, synonyms_of
+from benchmarks.reader_pairs import HELD_OUT, Pair, make_pairs, read
+from benchmarks.reader_rows import Rows
 from retrieval.embed import Embedder
 from retrieval.read import Reader
 
@@ -49,6 +52,9 @@ def squad(tmp_path: Path) -> Path:
 
 def test_pairs_hold_their_answers_and_misses_hold_none(squad: Path, tiny_embedder: Path) -> None:
     train, held = make_pairs([read(squad)], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
+    rows = [pair for pair in train if not pair.title]
+    train = [pair for pair in train if pair.title]
+    assert {pair.kind for pair in rows} <= {"answer", "row"}
     assert {pair.title for pair in train} == {f"Ferry {n}" for n in range(4)}
     assert {pair.title for pair in held} == {f"Ferry {n}" for n in range(4, 4 + HELD_OUT)}
     for pair in [*train, *held]:
@@ -65,17 +71,62 @@ def test_pairs_hold_their_answers_and_misses_hold_none(squad: Path, tiny_embedde
     assert far and all(pair.title[-1] not in pair.question for pair in far)
 
 
+def test_a_collection_is_groups_of_texts_without_a_title(squad: Path, tiny_embedder: Path) -> None:
+    articles = read(squad, collected=True)
+    assert [len(article.paragraphs) for article in articles] == [8, 8, 4]
+    assert {article.title for article in articles} == {""}
+    train, held = make_pairs([articles * 3], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
+    assert train and held and all(":" not in pair.passage[:8] for pair in held)
+
+
+def test_rows_hold_the_answer_where_they_are_said_to() -> None:
+    rows = Rows(["lamp", "chair", "tent"], ["Weimar", "Cassay", "Salla"], random.Random(0))
+    pairs = [rows.pair() for _ in range(1000)]
+    answered = [pair for pair in pairs if pair[3]]
+    assert 430 < len(answered) < 570
+    for question, row, start, end in answered:
+        label, value = row[:start].rsplit(": ", 1)[0], row[start:end]
+        assert value and not row[end : end + 1].strip(";,\n"), (question, row)
+        assert label.split()[-1].strip(";,").isalpha()
+    prices = [row for question, row, _, end in pairs if "charge for" in question and end]
+    assert prices and all(any(sign in row for sign in "$€£") for row in prices)
+    missed = [(q, row) for q, row, _, end in pairs if "weigh" in q and not end]
+    assert any("weight: " not in row for _, row in missed), "the column is not there"
+    assert any("weight: " in row for _, row in missed), "the row is of something else"
+
+
+def test_a_question_is_asked_as_people_ask(tmp_path: Path) -> None:
+    seen = {ordered("What is the fare to Ness?", random.Random(seed)) for seed in range(200)}
+    assert {"Find the fare to Ness.", "the fare to Ness", "The fare to Ness?"} <= seen
+    assert "Can you tell me what is the fare to Ness?" in seen
+    assert all("ness" not in ordered("Ness is how far?", random.Random(s)) for s in range(50))
+    licence = "  1 This is the licence\n"
+    (tmp_path / "data.noun").write_text(
+        f"{licence}00000001 10 n 02 fare 0 transportation_charge 0 000 | a price\n"
+        "00000002 10 n 03 cost 0 price 0 obsoletum 0 001 @ 00000001 n 0000 | what is paid\n"
+    )
+    (tmp_path / "index.noun").write_text(
+        f"{licence}cost n 1 1 @ 1 0 00000002\nfare n 9 0 9 0 00000001\nprice n 1 0 1 0 00000002\n"
+    )
+    for name in ("data.verb", "index.verb", "data.adj", "index.adj"):
+        (tmp_path / name).write_text(licence)
+    synonyms = synonyms_of(tmp_path, {"price": 9, "cost": 5, "obsoletum": 1})
+    assert synonyms == {"cost": ["price"], "price": ["cost"]}, "rare and uncertain words stay"
+    assert reworded("the cost of it", random.Random(0), synonyms) == "the price of it"
+    assert reworded("the fare to it", random.Random(0), synonyms) == "the fare to it"
+
+
 def test_a_dressed_pair_keeps_its_answer() -> None:
     passage = "The ferry leaves at nine. It takes an hour. Two brothers run it all year."
     pair = Pair("Who runs it?", passage, 44, 56, "answer", "Ferry")
     assert passage[44:56] == "Two brothers"
-    seen = {dress(pair, random.Random(seed)) for seed in range(200)}
+    seen = {dress(pair, random.Random(seed), {}) for seed in range(400)}
     assert {p.passage[p.start : p.end] for p in seen} == {"Two brothers"}
     assert any(p.passage.startswith("Ferry: - The ferry leaves") for p in seen)
     assert any(p.question == "The ferry leaves at nine. Who runs it?" for p in seen)
     assert all("Two brothers" not in p.question for p in seen), "no introduction tells the answer"
     none = Pair("What does it cost?", passage, 0, 0, "asked", "Ferry")
-    assert {(p.start, p.end) for p in (dress(none, random.Random(s)) for s in range(50))} == {
+    assert {(p.start, p.end) for p in (dress(none, random.Random(s), {}) for s in range(50))} == {
         (0, 0)
     }
 
@@ -85,8 +136,9 @@ def test_a_short_training_makes_what_the_server_reads(
     squad: Path, tiny_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, held = make_pairs([read(squad)], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
-    result = fit(train, held, minutes=0.05, out=tmp_path, seed=0)
+    result = fit(train, held, minutes=0.05, out=tmp_path / "first", seed=0)
     assert result["steps"] >= 1 and set(result["auc"]) == {"near", "asked"}
+    fit(train, held, minutes=0.02, out=tmp_path, seed=0, start=tmp_path / "first")
     assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 32
     assert str(tmp_path.home()) not in (tmp_path / "adapter_config.json").read_text()
     monkeypatch.setattr("retrieval.read.BUILT_IN", tmp_path)
