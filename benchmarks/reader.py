@@ -10,8 +10,8 @@ SQuAD-explorer/). Texts of many people that only a file holds together, as revie
 `reader_pairs.py`, how both are dressed as in practice `reader_dress.py`.
 
 The last articles of each file are held out. Prints what is measured on them on the way and, last,
-one JSON line: `auc` of answers against each kind of miss (of the same article, written to have no
-answer, rows without it), and `start`, the share of answers whose first token is found.
+one JSON line: `auc` of answers against near misses (of the same article) and against questions
+written to have no answer, and `start`, the share of answers whose first token is found.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def measure(model: Any, examples: Sequence[Example]) -> dict[str, Any]:
     right = ranked[kinds == "answer"]
     areas = {
         kind: round(float((right[:, None] > ranked[kinds == kind][None, :]).mean()), 4)
-        for kind in ("near", "asked", "row")
+        for kind in ("near", "asked")
         if (kinds == kind).any()
     }
     return {"auc": areas, "start": round(float(np.array(found)[kinds == "answer"].mean()), 4)}

@@ -57,13 +57,13 @@ class Rows:
         most = min(len(columns) - 1, 5)
         shown = self.chance.sample(columns, self.chance.randint(min(3, most), most))
         asked = shown[0]
-        kind_of_row = self.chance.random()
-        if kind_of_row >= ANSWERED + WITHOUT_COLUMN:
+        draw = self.chance.random()
+        if draw >= ANSWERED + WITHOUT_COLUMN:
             named = self._other(kind, named, entity)
-        elif kind_of_row >= ANSWERED:
+        elif draw >= ANSWERED:
             shown = shown[1:]
         text, start, end = self._row(named, shown, asked)
-        if kind_of_row >= ANSWERED:
+        if draw >= ANSWERED:
             start = end = 0
         question = self.chance.choice(_COLUMNS[asked].questions).format(entity)
         return question[0].upper() + question[1:], text, start, end
@@ -143,6 +143,10 @@ def _money(rows: Rows) -> str:
     return rows.chance.choice(("${}", "${}", "${}.50", "€{}", "£{}")).format(amount)
 
 
+def _place(rows: Rows) -> str:
+    return rows.chance.choice(_PLACES)
+
+
 def _time(rows: Rows) -> str:
     if rows.chance.random() < 0.5:
         return f"{rows.chance.randint(8, 20)}:{rows.chance.choice(('00', '15', '30', '45'))}"
@@ -160,13 +164,13 @@ def _date(rows: Rows) -> str:
 def _duration(rows: Rows) -> str:
     amount = rows.chance.randint(2, 90)
     return rows.chance.choice(
-        (f"{amount} minutes", f"{amount % 7 + 2} hours", f"{amount % 9} days")
+        (f"{amount} minutes", f"{amount % 7 + 2} hours", f"{amount % 9 + 2} days")
     )
 
 
 def _hours(rows: Rows) -> str:
-    day, first, last = rows.chance.choice(_DAYS), rows.chance.randint(8, 11), 12
-    return f"{day} {first}:00-{last + rows.chance.randint(0, 6)}:00"
+    first, last = rows.chance.randint(8, 11), rows.chance.randint(12, 18)
+    return f"{rows.chance.choice(_DAYS)} {first}:00-{last}:00"
 
 
 def _code(rows: Rows) -> str:
@@ -227,7 +231,7 @@ _COLUMNS = {
     ),
     "place": Column(
         ("place", "room", "location"),
-        lambda rows: rows.chance.choice(_PLACES),
+        _place,
         ("Where is {}?", "Where does {} take place?", "In which room is {}?"),
     ),
     "speaker": Column(
@@ -252,7 +256,7 @@ _COLUMNS = {
     ),
     "office": Column(
         ("office", "room"),
-        lambda rows: rows.chance.choice(_PLACES),
+        _place,
         ("Where does {} sit?", "In which room can I find {}?", "Which office is {} in?"),
     ),
     "since": Column(

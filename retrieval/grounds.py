@@ -65,9 +65,8 @@ def confidence(ranked: Sequence[Sentence]) -> float:
     if not ranked:
         return 0.0
     best = ranked[0]
-    read = [sentence for sentence in ranked if sentence.reading is not None]
-    if read:
-        return sigmoid(max(map(_odds, read)))
+    if best.reading is not None:
+        return sigmoid(max(map(_odds, ranked)))
     total = (
         _BIAS
         + _CLOSENESS * max(sentence.closeness for sentence in ranked)

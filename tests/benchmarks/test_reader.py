@@ -84,10 +84,8 @@ def test_rows_hold_the_answer_where_they_are_said_to() -> None:
     pairs = [rows.pair() for _ in range(1000)]
     answered = [pair for pair in pairs if pair[3]]
     assert 430 < len(answered) < 570
-    for question, row, start, end in answered:
-        label, value = row[:start].rsplit(": ", 1)[0], row[start:end]
-        assert value and not row[end : end + 1].strip(";,\n"), (question, row)
-        assert label.split()[-1].strip(";,").isalpha()
+    for _, row, start, end in answered:
+        assert row[:start].endswith(": ") and row[end : end + 1] in (";", ",", "\n", ""), row
     prices = [row for question, row, _, end in pairs if "charge for" in question and end]
     assert prices and all(any(sign in row for sign in "$€£") for row in prices)
     missed = [(q, row) for q, row, _, end in pairs if "weigh" in q and not end]

@@ -62,6 +62,29 @@ def test_what_is_only_about_the_same_is_no_answer(built_in: Reader, question: st
     assert max(scores) < 0
 
 
+@pytest.mark.parametrize(
+    ("row", "answered", "missing"),
+    [
+        (
+            "item: oar, ash; price: $84; length: 2.4 m; stock: 12",
+            ("Give the ash oar's price.", "How long are the ash oars?"),
+            ("Give the ash oar's colour.", "What would the pine paddle set me back?"),
+        ),
+        (
+            "date: 4 May 2027; event: Evening walk: owls; led by: Ada Frost; place: north gate",
+            ("Who takes the owl walk?", "Where do we meet for the owl walk?"),
+            ("What does the owl walk cost?", "Who takes the bat walk?"),
+        ),
+    ],
+)
+def test_a_row_of_a_table_is_read(
+    built_in: Reader, row: str, answered: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    for question in (*answered, *missing):
+        ((score,),) = built_in.read(question, [(None, row)], [[(0, len(row))]]) or []
+        assert (score > 0) == (question in answered), (question, score)
+
+
 def test_a_heading_moves_no_sentence(built_in: Reader) -> None:
     passages = [(None, FERRY), ("Crossing to the island", FERRY)]
     plain, headed = built_in.read("Who runs the ferry?", passages, [SENTENCES, SENTENCES]) or []
@@ -88,7 +111,10 @@ def test_the_end_of_a_long_passage_is_read_as_its_beginning(built_in: Reader) ->
         assert score > NOWHERE
 
 
-@pytest.mark.parametrize("question", ["Is it dry?", "Do tents need to be dry?", "price of the bag"])
+@pytest.mark.parametrize(
+    "question",
+    ["Is it dry?", "Do tents need to be dry?", "price of the bag", "Do bags have straps?"],
+)
 def test_english_is_read(built_in: Reader, question: str) -> None:
     assert built_in.read(question, [(None, FERRY)], [SENTENCES])
 
@@ -100,6 +126,8 @@ def test_english_is_read(built_in: Reader, question: str) -> None:
         "Ich will mein Zelt zurückgeben, wie lange geht das?",
         "Hva koster frakt for et telt?",
         "Is de tent droog?",
+        "Har I en have?",
+        "Czy my mamy namiot?",
     ],
 )
 def test_other_languages_are_not_read(built_in: Reader, question: str) -> None:
