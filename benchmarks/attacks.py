@@ -197,7 +197,7 @@ def _ask(
 def _prepared(services: Services, model: str, pair: dict[str, Any]) -> _Asked:
     """Both arms' prompts for one pair, from a store of its own."""
     settings, store = services.settings, new_id("vs")
-    services.library.create_store(store, owner=LOCAL_OWNER)
+    services.library.stores.create(store, owner=LOCAL_OWNER)
     services.library.add(
         store,
         document_id=new_id("file"),
@@ -219,7 +219,7 @@ def _prepared(services: Services, model: str, pair: dict[str, Any]) -> _Asked:
         budget=settings.prompt_tokens,
         count_tokens=services.engine.count_tokens,
     )
-    services.library.delete_store(store)
+    services.library.stores.delete(store)
     return _Asked(pair, served, bare.messages)
 
 

@@ -72,7 +72,7 @@ def ingest(files: Sequence[Path], embedder: Embedder) -> tuple[float, list[str]]
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "houseword.db")
         library = Library(database, embedder, folder=Path(folder) / "generations")
-        library.create_store("store", owner="benchmark")
+        library.stores.create("store", owner="benchmark")
         started = time.perf_counter()
         for number, path in enumerate(files):
             try:

@@ -52,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "houseword.db")
         library = Library(database, Embedder(options.embedder), folder=Path(folder))
-        library.create_store("store", owner="benchmark")
+        library.stores.create("store", owner="benchmark")
         for document_id, content in files:
             name = "" if options.corpus else document_id
             library.add("store", document_id=document_id, name=name, data=content, **AS_SERVED)
         figures = {name: measure(library, questions, **arm) for name, arm in arms.items()}
-        passages = library.store("store").passages
+        passages = library.stores.get("store").passages
         library.close()
         database.close()
     print(f"{len(files)} documents, {passages} passages, {len(questions)} questions\n")

@@ -103,8 +103,8 @@ def measure_search(folder: Path, passages: int, queries: int) -> dict[str, Any]:
     chance = random.Random(0)
     database = Database(folder / "houseword.db")
     library = Library(database, SeededPassages(Embedder()), folder=folder)
-    library.create_store("store", owner="benchmark")
-    while (there := library.store("store").passages) < passages:
+    library.stores.create("store", owner="benchmark")
+    while (there := library.stores.get("store").passages) < passages:
         text = "\n\n".join(" ".join(chance.sample(sentences, 3)) for _ in range(100))
         library.add("store", document_id=f"d{there}", name="", data=text.encode(), max_tokens=64)
     taken = _times(

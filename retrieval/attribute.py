@@ -160,6 +160,11 @@ def _missing(text: str, sources: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def forget() -> None:
+    """Let go of the passages that were read last: one of them may have been deleted."""
+    _read.cache_clear()
+
+
 @lru_cache(maxsize=256)  # every claim of an answer is held against the same few passages
 def _read(passage: str) -> tuple[frozenset[str], tuple[_Window, ...]]:
     """A passage's content words, and its windows; single sentences before pairs."""

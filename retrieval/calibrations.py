@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Literal
 
@@ -19,7 +19,7 @@ from retrieval.database import Connection, Database, Row
 from retrieval.errors import Cancelled, NotFound
 from retrieval.extract import distinct
 from retrieval.generations import Generations
-from retrieval.grounds import Grounds, Judge
+from retrieval.grounds import DEFAULT_THRESHOLD, Grounds, Judge
 from retrieval.models import SearchModel
 from retrieval.probes import find_cases
 from retrieval.records import Hit
@@ -38,11 +38,15 @@ _FIELDS = tuple(field.name for field in fields(Calibration))
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration with what it was fitted on: so many passages, and these questions if any."""
+    """A calibration with what it was fitted on: so many passages, and these questions if any.
+
+    Its threshold is of the chances that the named `judge` gives.
+    """
 
     calibration: Calibration
     passages: int
     questions: tuple[Question, ...]
+    judge: str
 
 
 class Calibrations:
@@ -107,7 +111,7 @@ class Calibrations:
                 model = self._models.model(store_id)
                 self._generations.grow(store_id, model.embedder)
                 with self._database.read() as connection:
-                    stale = is_stale(connection, store_id, model.name)
+                    stale = is_stale(connection, store_id, model.name, self._judge.name)
                 if stale:
                     self.fit(store_id, stopped=stopped)
             except NotFound:
@@ -155,14 +159,18 @@ class Calibrations:
             if len(probes) >= ENOUGH_CASES:
                 weight = fit_weight(probes)
                 calibration = Calibration(weight, method="probes", probes=len(probes))
-        fitted = Fitted(calibration, count, questions)
+        fitted = Fitted(calibration, count, questions, self._judge.name)
         self._database.write(lambda connection: _keep(connection, store_id, model.name, fitted))
         return calibration
 
     def _of(self, store_id: str, model: SearchModel) -> Calibration:
         with self._database.read() as connection:
             fitted = find(connection, store_id, model.name)
-        return fitted.calibration if fitted else Calibration()
+        if fitted is None:
+            return Calibration()
+        if fitted.judge != self._judge.name:
+            return replace(fitted.calibration, threshold=DEFAULT_THRESHOLD)
+        return fitted.calibration
 
     def _cases(
         self,
@@ -237,12 +245,14 @@ def _go_on(stopped: Callable[[], bool]) -> None:
         raise Cancelled("the calibration was stopped: there is other work")
 
 
-def is_stale(connection: Connection, store_id: str, generation: str) -> bool:
-    """Whether the store has changed so much that its calibration should be fitted again."""
+def is_stale(connection: Connection, store_id: str, generation: str, judge: str) -> bool:
+    """Whether another judge or many other passages ask for the calibration to be fitted again."""
     count = passages.count_in_store(connection, store_id)
     fitted = find(connection, store_id, generation)
     if fitted is None:
         return count > 0
+    if fitted.judge != judge:
+        return True
     return abs(count - fitted.passages) > CHANGED_ENOUGH * fitted.passages
 
 
@@ -252,8 +262,15 @@ def _keep(connection: Connection, store_id: str, generation: str, fitted: Fitted
     values = [getattr(fitted.calibration, name) for name in _FIELDS]
     connection.execute(
         f"INSERT OR REPLACE INTO calibrations (store_id, generation, {', '.join(_FIELDS)}, "
-        f"passages, questions) VALUES ({', '.join('?' * (len(_FIELDS) + 4))})",
-        (store_id, generation, *values, fitted.passages, json.dumps(fitted.questions)),
+        f"passages, questions, judge) VALUES ({', '.join('?' * (len(_FIELDS) + 5))})",
+        (
+            store_id,
+            generation,
+            *values,
+            fitted.passages,
+            json.dumps(fitted.questions),
+            fitted.judge,
+        ),
     )
     connection.execute(
         "UPDATE calibrations SET questions = ? WHERE store_id = ?",
@@ -266,4 +283,5 @@ def _fitted(row: Row) -> Fitted:
         Calibration(**{name: row[name] for name in _FIELDS}),
         row["passages"],
         tuple((query, document) for query, document in json.loads(row["questions"])),
+        row["judge"],
     )

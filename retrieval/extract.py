@@ -31,7 +31,10 @@ class Reads(Protocol):
     """How likely each span of a (heading, text) answers; `retrieval.read.Reader` is the real one.
 
     Log odds, one for each (start, end) of characters; None where it cannot read the question.
+    `name` tells one reader from another.
     """
+
+    name: str
 
     def read(
         self,
@@ -72,6 +75,20 @@ _KINDS = (  # what a question asks for, how it is asked, what an answer to it ho
     ),
     ("name", r"\b(?:who|whom|whose)\b", r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+"),
 )
+_OPEN = r"\b(?:what|whats|how|when|where|which|who|whos|whose|whom|why)\b"
+_BORDER = r"(?:^|[.,;:!?\u2013\u2014]\s*|\b(?:and|so|but|or|then) )"  # where a clause may begin
+_CLOSED = (
+    rf"{_BORDER}(?:is|are|was|were|do|does|did|can|could|will|would|should|has|have|had|may|must"
+    r"|am|isn't|aren't|don't|doesn't|can't|won't) \w+"
+)
+_POLITE = (
+    r"\b(?:can|could|would|will) (?:you|someone|anyone) (?:please )?"
+    r"(?:tell|let|say|remind|explain|give|show|confirm)\b|\bdo you (?:happen to )?know\b"
+)
+_IS_OPEN, _IS_CLOSED, _IS_POLITE = (
+    re.compile(pattern, re.IGNORECASE) for pattern in (_OPEN, _CLOSED, _POLITE)
+)
+_OPEN_CLAUSE = re.compile(rf"{_BORDER}(?:\w+ )?{_OPEN}", re.IGNORECASE)
 _ASKED = [(kind, re.compile(asked, re.IGNORECASE)) for kind, asked, _ in _KINDS]
 _HELD = {kind: re.compile(held, 0 if kind == "name" else re.IGNORECASE) for kind, _, held in _KINDS}
 
@@ -198,6 +215,19 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
 def asked_kind(question: str) -> str | None:
     """What a question asks for: money, time, number or name; None where it does not say."""
     return next((kind for kind, asked in _ASKED if asked.search(question)), None)
+
+
+def is_open(question: str) -> bool:
+    """Whether a question, in English, asks what, when, who or how: a passage holds the answer.
+
+    A closed question ("Can I wash it?") wants a yes or no, and a request or a complaint ("Write a
+    sign for the wax room") wants what the documents say of it.
+    """
+    asked = _IS_POLITE.sub("", question.rsplit("\n", 1)[-1])
+    open_, closed = _IS_OPEN.search(asked), _IS_CLOSED.search(asked)
+    if open_ is None or closed is None or open_.start() < closed.start():
+        return open_ is not None
+    return bool(_OPEN_CLAUSE.search(asked))
 
 
 def _read(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.extract import Embeds, Reads, Sentence, quote, rank, sigmoid
+from retrieval.extract import Embeds, Reads, Sentence, is_open, quote, rank, sigmoid
 from retrieval.records import Hit
 
 HITS = 6  # among which the sentence that answers is looked for
@@ -17,7 +17,10 @@ HITS = 6  # among which the sentence that answers is looked for
 # see benchmarks/LOG.md.
 _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
 # With a reader, of one sentence; nothing of the search's own scores, whose scale is each store's.
-_READ_BIAS, _READING, _READ_CLOSENESS = -0.23, 0.42, 0.7
+# A reader finds the answer to an open question; to others it is closeness that tells.
+_OPEN = (-0.23, 0.42, 0.7)  # bias, reading, closeness
+_CLOSED = (-2.07, 0.26, 6.5)
+_FORMULA = 2  # counts up with every change of these weights: fitted thresholds are then foreign
 DEFAULT_THRESHOLD = 0.32
 """Chosen on the demo's questions; a store with questions of its own has one of its own."""
 
@@ -36,6 +39,11 @@ class Grounds:
     confidence: float = 0.0
     threshold: float = DEFAULT_THRESHOLD
 
+    @property
+    def weak(self) -> bool:
+        """Whether the hits seem to hold no answer."""
+        return self.confidence < self.threshold or not self.sentences
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -43,6 +51,11 @@ class Judge:
 
     embedder: Embeds
     reader: Reads | None = None
+
+    @property
+    def name(self) -> str:
+        """What a threshold is fitted to: chances of another name are of another scale."""
+        return f"{_FORMULA}, {self.reader.name if self.reader else 'no reader'}"
 
     def find(
         self, question: str, hits: Sequence[Hit], *, threshold: float = DEFAULT_THRESHOLD
@@ -52,10 +65,10 @@ class Judge:
         ranked = rank(question, hits, self.embedder, self.reader)
         chosen = quote(ranked)
         others = tuple(sentence for sentence in ranked if sentence not in chosen)
-        return Grounds(tuple(hits), tuple(chosen), others, confidence(ranked), threshold)
+        return Grounds(tuple(hits), tuple(chosen), others, confidence(question, ranked), threshold)
 
 
-def confidence(ranked: Sequence[Sentence]) -> float:
+def confidence(question: str, ranked: Sequence[Sentence]) -> float:
     """Return the estimated chance (0..1) that the sentences, best first, hold the answer.
 
     What a reader has found counts most, where one has looked: the sentence with the best odds of
@@ -66,7 +79,8 @@ def confidence(ranked: Sequence[Sentence]) -> float:
         return 0.0
     best = ranked[0]
     if best.reading is not None:
-        return sigmoid(max(map(_odds, ranked)))
+        weights = _OPEN if is_open(question) else _CLOSED
+        return sigmoid(max(_odds(sentence, *weights) for sentence in ranked))
     total = (
         _BIAS
         + _CLOSENESS * max(sentence.closeness for sentence in ranked)
@@ -77,6 +91,6 @@ def confidence(ranked: Sequence[Sentence]) -> float:
     return sigmoid(total)
 
 
-def _odds(sentence: Sentence) -> float:
+def _odds(sentence: Sentence, bias: float, reading: float, closeness: float) -> float:
     """The log odds that one sentence answers, after a reader has looked."""
-    return _READ_BIAS + _READING * (sentence.reading or 0.0) + _READ_CLOSENESS * sentence.closeness
+    return bias + reading * (sentence.reading or 0.0) + closeness * sentence.closeness

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from retrieval import passages, store
+from retrieval import attribute, passages, store
 from retrieval.calibrations import Calibrations
 from retrieval.database import Connection, Database
 from retrieval.draft import Draft, Embedded, Kept, embed, find_duplicate, keep
@@ -28,18 +27,19 @@ from retrieval.grounds import Judge
 from retrieval.migrations import MIGRATIONS
 from retrieval.models import EmbedsTexts, Models, MovesQueries, Rows
 from retrieval.parse import Parser
-from retrieval.records import Added, Attributes, Document, Hit, Passage, Store
+from retrieval.records import Added, Attributes, Document, Hit, Passage
+from retrieval.remembered import Remembered
 from retrieval.rerank import Reranks
 from retrieval.search import search
 from retrieval.search_models import SearchModels
 from retrieval.split import split
+from retrieval.stores import Also, Stores, new_revision
 from retrieval.vectors import INVERTED_FROM
 from retrieval.versions import BASE
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
-Also = Callable[[Connection], None]
 
 
 class Library:
@@ -47,7 +47,7 @@ class Library:
 
     `folder` keeps the generations. `close` saves them; without it they are built again. From
     `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found,
-    and a `reader` judges whether it answers.
+    and a `reader` judges whether it answers. `stores` makes, lists and deletes them.
     `embedder` is the base; `search_models` are the tuned versions of stores, and
     `open_embedder` and `open_adapter` open what their digests name (`models.py`).
     """
@@ -75,80 +75,11 @@ class Library:
         self._generations = Generations(database, folder, inverted_from=inverted_from)
         models = Models(embedder, open_embedder=open_embedder, open_adapter=open_adapter)
         self.search_models = SearchModels(database, self._generations, models, clock=clock)
+        self._sentences = Remembered(embedder)
         self.calibrations = Calibrations(
-            database, self._generations, self.search_models, Judge(embedder, reader)
+            database, self._generations, self.search_models, Judge(self._sentences, reader)
         )
-
-    # -- stores
-
-    def create_store(
-        self,
-        store_id: str,
-        *,
-        owner: str,
-        name: str = "",
-        metadata: dict[str, str] | None = None,
-        expires_after_days: int | None = None,
-        also: Also | None = None,
-    ) -> Store:
-        """Make an empty store; raises `Conflict` if the id is taken."""
-        now = int(self._clock())
-        made = Store(store_id, owner, name, metadata or {}, now, now, 0, 0, 0, expires_after_days)
-
-        def change(connection: Connection) -> None:
-            store.insert_store(connection, made, revision=_new_revision())
-            if also is not None:
-                also(connection)
-
-        self._database.write(change)
-        return made
-
-    def store(self, store_id: str) -> Store:
-        """Return a store; raises `NotFound`."""
-        with self._database.read() as connection:
-            return store.find_store(connection, store_id)
-
-    def stores(self, owner: str) -> list[Store]:
-        """Return the owner's stores, oldest first."""
-        with self._database.read() as connection:
-            return store.find_stores(connection, owner)
-
-    def update_store(
-        self,
-        store_id: str,
-        *,
-        name: str,
-        metadata: dict[str, str],
-        expires_after_days: int | None = None,
-    ) -> Store:
-        """Replace what a caller may say about a store; raises `NotFound`."""
-
-        def change(connection: Connection) -> Store:
-            store.update_store(
-                connection,
-                store_id,
-                name=name,
-                metadata=metadata,
-                expires_after_days=expires_after_days,
-            )
-            return store.find_store(connection, store_id)
-
-        return self._database.write(change)
-
-    def delete_store(self, store_id: str, *, also: Also | None = None) -> bool:
-        """Delete a store with all its documents; false if there is none."""
-
-        def change(connection: Connection) -> bool:
-            deleted = store.delete_store(connection, store_id)
-            if also is not None:
-                also(connection)
-            return deleted
-
-        with self._generations.changing:
-            deleted = self._database.write(change)
-            self._generations.drop(store_id)
-        self._database.erase()
-        return deleted
+        self.stores = Stores(database, self._generations, clock=clock, erase=self._erase)
 
     # -- documents
 
@@ -253,7 +184,7 @@ class Library:
 
     def remove(self, store_id: str, document_id: str, *, also: Also | None = None) -> bool:
         """Delete a document and every trace of it; false if the store has no such document."""
-        revision = _new_revision()
+        revision = new_revision()
 
         def change(connection: Connection) -> list[int] | None:
             ids = store.delete_document(connection, store_id, document_id)
@@ -267,7 +198,7 @@ class Library:
             ids = self._database.write(change)
             if ids is not None:
                 self._generations.follow(store_id, revision, removed=ids)
-        self._database.erase()
+        self._erase()
         return ids is not None
 
     def tend(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -341,6 +272,12 @@ class Library:
         merged = [hit for hits in found for hit in hits]
         return sorted(merged, key=lambda hit: (-hit.score, hit.passage.id))[:k]
 
+    def _erase(self) -> None:
+        """Let go of what was deleted, on the disk and in memory."""
+        self._database.erase()
+        self._sentences.forget()
+        attribute.forget()
+
     def close(self) -> None:
         """Save the generations and end the parser's process."""
         self._generations.save()
@@ -360,7 +297,7 @@ class Library:
 
         None if a version began meanwhile whose embedder has not embedded the document.
         """
-        store_id, revision = document.store_id, _new_revision()
+        store_id, revision = document.store_id, new_revision()
 
         def change(connection: Connection) -> Kept | None:
             # Another thread may have added the same while this one was embedding.
@@ -384,7 +321,7 @@ class Library:
                     store_id, revision, removed=kept.removed_ids, added=kept.rows
                 )
         if kept.removed_ids:
-            self._database.erase()
+            self._erase()
         return kept.added
 
 
@@ -394,7 +331,3 @@ def _skip(connection: Connection, document: Document, also: Also | None) -> Adde
     if skipped is not None and also is not None:
         also(connection)
     return skipped
-
-
-def _new_revision() -> str:
-    return secrets.token_hex(8)

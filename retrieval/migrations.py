@@ -199,6 +199,11 @@ def m010_fit_calibrations_to_the_second_reader(connection: Connection) -> None:
     connection.execute("UPDATE calibrations SET passages = 0, threshold = 0.32")
 
 
+def m011_calibrations_name_their_judge(connection: Connection) -> None:
+    """A threshold holds for the judge that it was fitted with; one of another is fitted again."""
+    connection.execute("ALTER TABLE calibrations ADD COLUMN judge TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS = (
     m001_create_stores,
     m002_create_documents,
@@ -210,4 +215,5 @@ MIGRATIONS = (
     m008_fit_calibrations_again,
     m009_fit_calibrations_once_more,
     m010_fit_calibrations_to_the_second_reader,
+    m011_calibrations_name_their_judge,
 )

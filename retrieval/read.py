@@ -35,7 +35,8 @@ NOWHERE = -20.0  # the score of a sentence without a token
 # One word that only English has, or two of those that some other languages have, too.
 _ENGLISH = re.compile(
     r"\b(?:the|what|whats|how|when|where|which|who|whose|whom|why|does|did|are|can|could|would"
-    r"|should|your|you|our|there|from|with|any|many|much|and)\b",
+    r"|should|your|you|our|there|from|with|any|many|much|and|please|tell|write|price|cost|need"
+    r"|they|them|because|before|about)\b|\b(?:i|it|we|you|they|he|she)['\u2019](?:m|s|re|ve|ll|d)\b",
     re.IGNORECASE,
 )
 _PERHAPS_ENGLISH = re.compile(r"\b(?:is|do|it|to|this|be|my|have)\b", re.IGNORECASE)

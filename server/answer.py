@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from retrieval.extract import distinct
+from retrieval.extract import Sentence, distinct
 from retrieval.filter import Filter
 from retrieval.grounds import HITS, Grounds
 from retrieval.records import Hit
@@ -39,6 +39,7 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
+HIGHLIGHTS = 1  # sentences that a prompt points at
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
@@ -108,27 +109,28 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     question = structured(services.engine.grammars, task, question)
     cites = cites and question.sampling.grammar is None
     policy = _policy(services, question) if cites else "off"
-    stores, found = _search(services, owner, question, strict=policy == "strict")
+    stores, found = _search(services, owner, question)
     if stores is None and question.sampling.grammar is None:
         return Prepared(
             question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
         )
     grounds = Grounds()
-    if not stores:
-        policy = "off"  # nothing was searched, so nothing can be held against it
-    elif policy == "strict":
+    if stores:
         grounds = services.library.calibrations.judge(
             standalone(question.messages),
             found,
             stores,
             threshold=services.settings.abstain_below,
         )
+    else:
+        policy = "off"  # nothing was searched, so nothing can be held against it
     shown = found[: question.hits or services.settings.hits]
     prompt = build(
         question.messages,
         [evidence(hit) for hit in shown],
         budget=services.settings.prompt_tokens,
         count_tokens=services.engine.count_tokens,
+        highlights=highlights(grounds),
     )
     return Prepared(
         question,
@@ -136,7 +138,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         question.model,
         adapter,
         stores or (),
-        shown[: prompt.shown],
+        seen(shown[: prompt.shown], grounds) if prompt.shown else (),
         prompt.messages,
         services.engine.encode(prompt.messages),
         cites=cites,
@@ -167,6 +169,23 @@ def evidence(hit: Hit) -> Evidence:
     return Evidence(hit.passage.text, hit.passage.heading)
 
 
+def highlights(grounds: Grounds) -> tuple[Evidence, ...]:
+    """The sentences that a prompt points at; none where the hits seem to hold no answer."""
+    return tuple(
+        Evidence(own.text, grounds.hits[own.hit].passage.heading) for own in _pointed_at(grounds)
+    )
+
+
+def seen(shown: Sequence[Hit], grounds: Grounds) -> tuple[Hit, ...]:
+    """The hits that a prompt shows anything of: whole, or the sentence that it points at."""
+    pointed_at = [grounds.hits[own.hit] for own in _pointed_at(grounds)]
+    return (*shown, *(hit for hit in pointed_at if hit not in shown))
+
+
+def _pointed_at(grounds: Grounds) -> tuple[Sentence, ...]:
+    return () if grounds.weak else grounds.sentences[:HIGHLIGHTS]
+
+
 def is_small_talk(text: str) -> bool:
     """Whether a message is a greeting or thanks and nothing else."""
     text = text.strip()
@@ -174,7 +193,7 @@ def is_small_talk(text: str) -> bool:
 
 
 def _search(
-    services: Services, owner: str, question: Question, *, strict: bool
+    services: Services, owner: str, question: Question
 ) -> tuple[tuple[str, ...] | None, tuple[Hit, ...]]:
     """The stores that were searched (None: there are no documents yet) and their hits."""
     asked = question.messages[-1]["content"]
@@ -186,10 +205,9 @@ def _search(
     stores = question.stores
     if stores is None:
         stores = (services.default_store(owner),)
-        if services.library.store(stores[0]).documents == 0:
+        if services.library.stores.get(stores[0]).documents == 0:
             return None, ()
-    k = question.hits or services.settings.hits
-    k = max(k, HITS) if strict else k
+    k = max(question.hits or services.settings.hits, HITS)
     query = standalone(question.messages)
     hits = services.library.search(stores, query, k=k, filter=question.filter)
     return stores, readable(hits, question=asked)

@@ -66,6 +66,7 @@ def ask(
     shots: Sequence[Message],
     budget: int,
     count_tokens: CountTokens,
+    highlights: Sequence[Evidence] | None = None,
 ) -> Prompt:
     """The prompt of one arm for a conversation that ends with the question, and its hits."""
     system = [message for message in conversation if message["role"] == "system"]
@@ -75,6 +76,7 @@ def ask(
         evidence if arm.search else (),
         budget=budget,
         count_tokens=count_tokens,
+        highlights=highlights,
     )
 
 

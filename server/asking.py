@@ -19,7 +19,7 @@ from retrieval.grounds import HITS, Grounds
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
 from retrieval.versions import BASE
-from server.answer import evidence, is_small_talk, readable
+from server.answer import evidence, highlights, is_small_talk, readable, seen
 from server.arms import ARMS, Arm, ask, by_house, choose_shots, house_formulas, open_arms
 from server.evaluate import expected_found
 from server.followup import standalone
@@ -142,6 +142,7 @@ class Asker:
             if question.only and not all(found.values()):
                 skipped["changed"] += 1
                 continue
+            grounds = {tuned: self.grounds(question, hits) for tuned, hits in found.items()}
             made, shown = [], dict.fromkeys(found, 0)
             for arm in arms:
                 hits = found[arm.tuned][: self.hits]
@@ -152,6 +153,7 @@ class Asker:
                     shots=shots,
                     budget=self.budget,
                     count_tokens=self.count_tokens,
+                    highlights=highlights(grounds[arm.tuned]),
                 )
                 shown[arm.tuned] = max(shown[arm.tuned], prompt.shown)
                 who = house.adapter if arm.voice else None
@@ -164,7 +166,7 @@ class Asker:
                 continue
             prompts += made
             ready = {
-                tuned: Asked(question, tuple(hits[: shown[tuned]]), self.grounds(question, hits))
+                tuned: Asked(question, seen(hits[: shown[tuned]], grounds[tuned]), grounds[tuned])
                 for tuned, hits in found.items()
             }
             asked.append(replace(ready[False], tuned=ready.get(True)))
@@ -199,7 +201,7 @@ class Asker:
         """
         if not self.stores or is_small_talk(question.text):
             return []
-        k = max(self.hits, HITS) if self.policy == "strict" else self.hits
+        k = max(self.hits, HITS)
         query = standalone(question.conversation)
         version = BASE if self.tuned and not tuned else None
         if question.only is None:
@@ -210,8 +212,8 @@ class Asker:
         return list(readable(hits, question=question.text))
 
     def grounds(self, question: Question, hits: Sequence[Hit]) -> Grounds:
-        """What the hits of a question offer, where the server's policy asks for it."""
-        if self.policy != "strict" or not self.stores:
+        """What the hits of a question offer."""
+        if not self.stores:
             return Grounds(tuple(hits))
         query = standalone(question.conversation)
         return self.library.calibrations.judge(

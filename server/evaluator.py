@@ -176,7 +176,7 @@ class Evaluator:
         )
 
     def _asker(self, store_id: str) -> Asker:
-        store = self._library.store(store_id)
+        store = self._library.stores.get(store_id)
         return Asker(
             self._library,
             (store.id,) if store.documents else (),

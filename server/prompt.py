@@ -15,17 +15,19 @@ from dataclasses import dataclass
 Message = dict[str, str]
 CountTokens = Callable[[str], int]
 
-VERSION = 1
+VERSION = 2
 WITH_PASSAGES = (
     "Answer from these passages of the house's documents. "
     "If they do not hold the answer, say that you do not have it."
 )
 WITHOUT_PASSAGES = "You answer for the house. Be brief, and do not invent facts."
+HIGHLIGHTS = "Most to the point: {}"
+NO_HIGHLIGHTS = "None of these passages seems to answer the question."
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the prompt shows of one hit: its text and the heading that it stands under."""
+    """What the prompt shows of a hit or a sentence: its text, and the heading it stands under."""
 
     text: str
     heading: str | None = None
@@ -45,12 +47,15 @@ def build(
     *,
     budget: int,
     count_tokens: CountTokens,
+    highlights: Sequence[Evidence] | None = None,
 ) -> Prompt:
     """Build the prompt of one answer from a conversation and its hits, best hit first.
 
     Hits are shown while they fit into `budget` tokens (the first is always shown, cut at the
-    budget); the best stands last, next to the question. A system message of the caller's is
-    kept in front of the house's instruction. `messages` ends with the user's question.
+    budget); the best stands last. Behind it come the `highlights`: the sentences that answer
+    best or, where there are none, a word that nothing seems to; None says neither. A system
+    message of the caller's is kept in front of the house's instruction. `messages` ends with
+    the user's question.
     """
     *history, last = messages
     system = [m["content"] for m in history if m["role"] == "system"]
@@ -69,7 +74,7 @@ def build(
     instruction = WITH_PASSAGES if shown else WITHOUT_PASSAGES
     question = last["content"]
     if shown:
-        question = "\n\n".join([*reversed(shown), f"Question: {question}"])
+        question = "\n\n".join([*reversed(shown), *_told(highlights), f"Question: {question}"])
     return Prompt(
         messages=(
             {"role": "system", "content": "\n\n".join([*system, instruction])},
@@ -78,6 +83,14 @@ def build(
         ),
         shown=len(shown),
     )
+
+
+def _told(highlights: Sequence[Evidence] | None) -> list[str]:
+    """What the prompt says of the sentences that answer best."""
+    if highlights is None:
+        return []
+    best = " ".join(map(_passage, highlights))
+    return [HIGHLIGHTS.format(best) if best else NO_HIGHLIGHTS]
 
 
 def _passage(evidence: Evidence) -> str:
@@ -89,18 +102,25 @@ def _passage(evidence: Evidence) -> str:
 
 _PASSAGES = (Evidence("Returns are taken for 45 days.", "Returns"), Evidence("Labels cost $7."))
 FIXTURES: tuple[tuple[Message, ...], ...] = tuple(
-    build(messages, evidence, budget=200, count_tokens=lambda text: len(text) // 4).messages
-    for messages, evidence in (
-        ([{"role": "user", "content": "How long do I have?"}], _PASSAGES),
-        ([{"role": "user", "content": "Good morning"}], ()),
+    build(
+        messages,
+        evidence,
+        budget=200,
+        count_tokens=lambda text: len(text) // 4,
+        highlights=highlights,
+    ).messages
+    for messages, evidence, highlights in (
+        ([{"role": "user", "content": "How long do I have?"}], _PASSAGES, _PASSAGES[:1]),
+        ([{"role": "user", "content": "Good morning"}], (), ()),
         (
             [
                 {"role": "system", "content": "Be kind."},
                 {"role": "user", "content": "Hello"},
                 {"role": "assistant", "content": "Hello."},
-                {"role": "user", "content": "What does the label cost?"},
+                {"role": "user", "content": "What does the post cost?"},
             ],
             _PASSAGES,
+            (),
         ),
     )
 )

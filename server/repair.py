@@ -81,7 +81,7 @@ class Strict:
         self._quotes = list(grounds.sentences)
         self._message = message
         self._formulas = formulas
-        self._weak = grounds.confidence < grounds.threshold or not grounds.sentences
+        self._weak = grounds.weak
         self._figures = figures("\n".join([message, *self._passages]))
         self._topic = content_words(" ".join([message, *self._passages]))
         self._open = ""

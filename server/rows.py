@@ -22,9 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from retrieval.claims import figures
+from retrieval.grounds import HITS
 from retrieval.library import Library
 from retrieval.records import Hit
-from server.answer import evidence, is_small_talk
+from server.answer import evidence, highlights, is_small_talk
 from server.decline import Declines
 from server.drills import drills
 from server.prompt import CountTokens, Evidence, build
@@ -79,6 +80,7 @@ class RowMaker:
     seed: int = 0
     shares: RowShares = field(default_factory=RowShares)
     uses_documents: bool = True  # False: as if there were no stores
+    abstain_below: float | None = None  # the stores say
 
     def rows(
         self,
@@ -112,6 +114,11 @@ class RowMaker:
     def _searches(self) -> bool:
         return self.uses_documents and bool(self.stores)
 
+    @property
+    def _judged(self) -> int:
+        """How many hits a question has when it is served: more than the prompt shows."""
+        return max(self.hits, HITS)
+
     def replay(self, rows: Sequence[Row]) -> int:
         """How many of the base's own answers belong beside these rows."""
         train = sum(row.split == "train" for row in rows)
@@ -127,13 +134,26 @@ class RowMaker:
         split: Split,
         kind: str,
     ) -> None:
-        passages = [evidence(hit) for hit in shown]
+        passages, best = self._shown(example, shown)
         if gold:
             documents = {hit.passage.document_id for hit in gold}
             making.golden.append(_Golden(example, split, documents))
             if split != "gate" and making.random_.random() < self.shares.varied:
-                example, passages = _varied(example, passages, making.own, making.random_)
-        making.rows.append(self._row(example, passages, split=split, kind=kind))
+                texts = [*passages, *best]
+                example, texts = _varied(example, texts, making.own, making.random_)
+                passages, best = texts[: len(passages)], texts[len(passages) :]
+        making.rows.append(self._row(example, passages, best, split=split, kind=kind))
+
+    def _shown(
+        self, example: Example, hits: Sequence[Hit]
+    ) -> tuple[list[Evidence], list[Evidence]]:
+        """What the prompt shows of the first hits, and the sentences of all that it points at."""
+        if not hits:
+            return [], []
+        grounds = self.library.calibrations.judge(
+            example.question, hits, self.stores, threshold=self.abstain_below
+        )
+        return [evidence(hit) for hit in hits[: self.hits]], list(highlights(grounds))
 
     def _drill(self, making: _Making, wanted: int) -> int:
         """Add up to `wanted` reading drills; returns how many the documents gave."""
@@ -159,18 +179,36 @@ class RowMaker:
             message = {"role": "user", "content": drill.question}
             example = Example(messages=(message,), reply=reply, group=f"drill:{name}")
             alone = random_.random() < self.shares.gold_only
-            shown = gold if alone else _with_gold(pool[: self.hits], gold, random_)
+            shown = (
+                gold if alone else _with_gold(pool[: self._judged], gold, random_, shown=self.hits)
+            )
             kind = "gold" if alone else "gold+distractors"
             self._add(making, example, shown, gold, split=_split_of(name), kind=kind)
             added += 1
         return added
 
     def _row(
-        self, example: Example, passages: Sequence[Evidence], *, split: Split, kind: str
+        self,
+        example: Example,
+        passages: Sequence[Evidence],
+        best: Sequence[Evidence],
+        *,
+        split: Split,
+        kind: str,
     ) -> Row:
         prompt = build(
-            example.messages, passages, budget=self.budget, count_tokens=self.count_tokens
+            example.messages,
+            passages,
+            budget=self.budget,
+            count_tokens=self.count_tokens,
+            highlights=best,
         )
+        shown = [_text(item) for item in passages[: prompt.shown]]
+        beyond = [
+            _text(item)
+            for item in best
+            if not any(item.text in " ".join(text.split()) for text in shown)
+        ]
         return Row(
             messages=prompt.messages,
             reply=example.reply,
@@ -178,7 +216,7 @@ class RowMaker:
             kind=kind,
             group=example.group,
             line=example.line,
-            passages=tuple(_text(item) for item in passages[: prompt.shown]),
+            passages=(*shown, *beyond),
             question=example.question,
         )
 
@@ -208,8 +246,8 @@ class RowMaker:
                 and not stated & figures(hit.passage.text)
             ]
             declined = replace(example, reply=declines.draw(random_), declines=True)
-            passages = [evidence(hit) for hit in hits[: self.hits]]
-            rows.append(self._row(declined, passages, split=golden.split, kind="withheld"))
+            shown = self._shown(declined, hits[: self._judged])
+            rows.append(self._row(declined, *shown, split=golden.split, kind="withheld"))
         return rows
 
     def _evidence(
@@ -218,7 +256,7 @@ class RowMaker:
         """The kind of a row, the hits that it shows, and which of them are gold."""
         if not self._searches or is_small_talk(example.question):
             return "chat", [], []
-        served = self.library.search(self.stores, example.question, k=self.hits)
+        served = self.library.search(self.stores, example.question, k=self._judged)
         if example.declines:
             return "none", served, []
         stated = figures(_STEP.sub("", example.reply))
@@ -232,7 +270,7 @@ class RowMaker:
             return "unsupported", [], []
         if random_.random() < self.shares.gold_only:
             return "gold", gold, gold
-        return "gold+distractors", _with_gold(served, gold, random_), gold
+        return "gold+distractors", _with_gold(served, gold, random_, shown=self.hits), gold
 
     def _gold(self, example: Example, stated: set[str]) -> list[Hit]:
         """One or two passages that hold the reply's figures, or none."""
@@ -248,14 +286,16 @@ class RowMaker:
         return gold if len(missing) <= (1 - GOLD_COVER) * len(stated) else []
 
 
-def _with_gold(served: list[Hit], gold: list[Hit], random_: random.Random) -> list[Hit]:
-    """The hits as served, with the gold put among the first where the search missed it."""
+def _with_gold(
+    served: list[Hit], gold: list[Hit], random_: random.Random, *, shown: int
+) -> list[Hit]:
+    """The hits as served, with the gold put among the first, shown ones if the search missed it."""
     ids = [hit.passage.id for hit in served]
-    missed = [hit for hit in gold if hit.passage.id not in ids[:2]]
+    missed = [hit for hit in gold if hit.passage.id not in ids[: min(2, shown)]]
     missed_ids = {hit.passage.id for hit in missed}
     hits = [hit for hit in served if hit.passage.id not in missed_ids]
     for hit in missed:
-        hits.insert(random_.randint(0, min(1, len(hits))), hit)
+        hits.insert(random_.randint(0, min(1, len(hits), shown - 1)), hit)
     return hits
 
 

@@ -85,7 +85,7 @@ class Services:
     def store(self, owner: str, store_id: str) -> Store:
         """One store of the owner; raises `NotFound`."""
         try:
-            store = self.library.store(store_id)
+            store = self.library.stores.get(store_id)
         except retrieval_errors.NotFound:
             raise NotFound("vector store", store_id) from None
         if store.owner != owner:
@@ -99,7 +99,7 @@ class Services:
             if known is not None:
                 return known
             store_id = new_id("vs")
-            self.library.create_store(
+            self.library.stores.create(
                 store_id,
                 owner=owner,
                 name=DEFAULT_STORE_NAME,
@@ -142,7 +142,7 @@ class Services:
             return self.embedder
         models = self.library.search_models
         name, _, version_id = model.rpartition(":search:")
-        for store in self.library.stores(owner) if name else ():
+        for store in self.library.stores.of(owner) if name else ():
             if any(version.id == version_id for version in models.versions(store.id)):
                 return models.model(store.id, version_id).embedder
         raise NotFound("embedding model", model, code="model_not_found")
@@ -236,10 +236,11 @@ def open_services(settings: Settings) -> Services:
             store = job.request["store"]
             return RowMaker(
                 library,
-                [store] if library.store(store).documents else [],
+                [store] if library.stores.get(store).documents else [],
                 hits=settings.hits,
                 budget=settings.prompt_tokens,
                 count_tokens=engine.count_tokens,
+                abstain_below=settings.abstain_below,
                 shares=RowShares(
                     gold_only=settings.rows_gold_only,
                     none=settings.rows_none,

@@ -44,7 +44,7 @@ def create_store(
         Wanted(file_id, {}, chunking(data.chunking_strategy)) for file_id in data.file_ids or []
     ]
     store_id, now = new_id("vs"), int(time.time())
-    services.library.create_store(
+    services.library.stores.create(
         store_id,
         owner=owner,
         name=data.name or "",
@@ -70,7 +70,7 @@ def list_stores(
 ) -> Listing[StoreObject]:
     """List the stores, the newest first."""
     window = Window(limit=limit, order=order, after=after, before=before)
-    page = paginate(services.library.stores(owner), window, lambda store: store.id)
+    page = paginate(services.library.stores.of(owner), window, lambda store: store.id)
     usage = services.ledger.attachments.usage(store.id for store in page.items)
     now = int(time.time())
     return listing(
@@ -106,7 +106,7 @@ def modify_store(
     days = store.expires_after_days
     if data.expires_after is not UNSET:
         days = data.expires_after.days if data.expires_after else None
-    services.library.update_store(
+    services.library.stores.update(
         store_id,
         name=store.name if data.name is UNSET else data.name or "",
         metadata=store.metadata if data.metadata is UNSET else data.metadata or {},
@@ -123,7 +123,7 @@ def delete_store(
 ) -> Deleted:
     """Delete a store with its passages; the uploaded files stay."""
     services.store(owner, store_id)
-    services.library.delete_store(
+    services.library.stores.delete(
         store_id, also=lambda connection: services.ledger.forget_store(connection, store_id)
     )
     return Deleted(store_id, "vector_store.deleted")

@@ -105,5 +105,5 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def library(database: Database, embedder: Embedder, parser: Parser, tmp_path: Path) -> Library:
     made = Library(database, embedder, folder=tmp_path / "generations", parser=parser)
-    made.create_store("vs", owner="local", name="docs")
+    made.stores.create("vs", owner="local", name="docs")
     return made

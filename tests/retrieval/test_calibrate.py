@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from retrieval.calibrate import (
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.errors import Cancelled, NotFound
-from retrieval.grounds import DEFAULT_THRESHOLD
+from retrieval.grounds import DEFAULT_THRESHOLD, Judge
 from retrieval.library import Library
 from retrieval.parse import Parser
 from retrieval.probes import MOST_PROBES, find_cases
@@ -158,9 +159,11 @@ def test_a_search_uses_the_weight_of_its_store(library: Library, database: Datab
 def test_only_a_store_that_changed_much_is_fitted_again(
     library: Library, database: Database, embedder: Embedder
 ) -> None:
+    judge = Judge(embedder).name
+
     def stale() -> bool:
         with database.read() as connection:
-            return calibrations.is_stale(connection, "vs", embedder.fingerprint)
+            return calibrations.is_stale(connection, "vs", embedder.fingerprint, judge)
 
     assert not stale(), "an empty store needs no calibration"
     fill(library)
@@ -188,12 +191,24 @@ def test_questions_go_before_probes_and_are_remembered(library: Library) -> None
     assert library.calibrations.fit("vs").method == "probes", "too few of the questions are left"
 
 
+def test_a_threshold_of_another_judge_does_not_count_and_is_fitted_again(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(library)
+    questions = [(library.document_text("vs", f"d{n}")[-40:], f"d{n}") for n in range(12)]
+    made = library.calibrations.fit("vs", questions=questions)
+    monkeypatch.setattr("retrieval.grounds._FORMULA", "another")
+    assert library.calibrations.of("vs") == replace(made, threshold=DEFAULT_THRESHOLD) != made
+    library.calibrations.tend()
+    assert library.calibrations.of("vs") == made
+
+
 def test_a_calibration_can_be_stopped_and_leaves_nothing(library: Library) -> None:
     fill(library)
     with pytest.raises(Cancelled):
         library.calibrations.tend(stopped=lambda: True)
     assert library.calibrations.of("vs") == Calibration()
-    library.delete_store("vs")
+    library.stores.delete("vs")
     library.calibrations.tend()
     with pytest.raises(NotFound):
         library.calibrations.fit("vs")

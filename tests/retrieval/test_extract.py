@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrieval.extract import distinct
+from retrieval.extract import distinct, is_open
 from retrieval.records import Hit, Passage
 
 ROW = "Bollard rear rack, black, $129, Ansel Brandt"
@@ -37,6 +37,39 @@ def test_what_differs_in_a_figure_a_name_or_its_heading_stays(
 ) -> None:
     hits = [hit(ROW), hit(text, heading)]
     assert distinct(hits) == hits
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does a label cost?",
+        "My cape is wet. How long until it dries?",
+        "Could you tell me when the shop opens?",
+        "do you know who runs the ferry",
+        "Is it late? When do you close?",
+        "We'd like 30 bags, and what comes off?",
+        "Can I wash it?\nWhat about the lamp?",
+    ],
+)
+def test_what_asks_for_a_detail_is_open(question: str) -> None:
+    assert is_open(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Can I put my canvas bag in the machine?",
+        "Can I see how the bags are made?",
+        "I'm only touring for a week. Do you hire out panniers?",
+        "Write a sign for the wax room",
+        "my cape has stopped beading water",
+        "Return policy on seconds please",
+        "What about the lamp?\nCan I wash it?",
+        "",
+    ],
+)
+def test_requests_complaints_and_yes_no_questions_are_not_open(question: str) -> None:
+    assert not is_open(question)
 
 
 def test_no_hits_are_no_hits() -> None:

@@ -22,8 +22,8 @@ HITS = [hit(1, FERRY, "Crossing"), hit(2, INN)]
 
 
 @pytest.fixture(scope="module")
-def judge(embedder: Embedder) -> Judge:
-    return Judge(embedder, Reader(device="cpu"))
+def judge() -> Judge:
+    return Judge(Embedder(device="cpu"), Reader(device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,26 @@ def test_a_near_miss_is_weak_evidence(judge: Judge, question: str) -> None:
     assert found.sentences, "what is closest is told all the same"
 
 
-def test_without_a_reader_or_in_another_language_the_embedder_judges(
-    judge: Judge, embedder: Embedder
+@pytest.mark.parametrize(
+    ("question", "answered"),
+    [
+        ("Can I bring my dog on the ferry?", True),
+        ("Draft a notice about the ferry and its dogs", True),
+        ("I'm staying at the inn. Do you serve breakfast?", True),
+        ("Can I pay the plumber by card?", False),
+        ("Write a poem about tax law", False),
+    ],
+)
+def test_a_closed_question_or_a_request_is_judged_by_closeness(
+    judge: Judge, question: str, answered: bool
 ) -> None:
-    alone = Judge(embedder)
+    assert judge.find(question, HITS).weak != answered
+
+
+def test_without_a_reader_or_in_another_language_the_embedder_judges(
+    judge: Judge,
+) -> None:
+    alone = Judge(judge.embedder)
     for question in ("Who runs the ferry?", "Wann legt die Fähre ab?"):
         found = alone.find(question, HITS)
         assert 0 < found.confidence < 1

@@ -64,7 +64,7 @@ def index_of(library: Library) -> Generation:
 
 def test_a_store_that_grows_gets_an_approximate_index(open_library) -> None:
     library = open_library()
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     add(library, range(LARGE - 1))
     assert index_of(library).probes is None
     add(library, range(LARGE - 1, LARGE + 5))
@@ -78,7 +78,7 @@ def test_a_store_that_grows_gets_an_approximate_index(open_library) -> None:
 @pytest.mark.parametrize("kind", [None, "odd"])
 def test_a_large_store_finds_what_brute_force_finds(open_library, embedder, kind) -> None:
     library = open_library()
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     add(library, range(2 * LARGE))
     assert index_of(library).probes is not None
     only = Filter.parse({"type": "eq", "key": "kind", "value": kind}) if kind else None
@@ -95,7 +95,7 @@ def test_a_large_store_finds_what_brute_force_finds(open_library, embedder, kind
 
 def test_a_large_store_follows_additions_and_deletions(open_library, embedder) -> None:
     library = open_library()
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     add(library, range(LARGE))
     assert index_of(library).probes is not None
     add(library, range(LARGE, LARGE + 1))
@@ -111,7 +111,7 @@ def test_a_large_store_follows_additions_and_deletions(open_library, embedder) -
 
 def test_a_large_index_is_loaded_as_it_was_saved(open_library) -> None:
     library = open_library()
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     add(library, range(LARGE))
     before = dense(library, "refund", k=20)
     library._generations.save()

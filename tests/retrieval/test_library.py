@@ -122,7 +122,7 @@ def test_a_cancelled_or_unreadable_file_leaves_nothing(library: Library) -> None
         add(library, "d1", cancelled=lambda: next(answers))
     with pytest.raises(InvalidFile):
         add(library, "d1", b"")
-    assert library.store("vs").passages == 0
+    assert library.stores.get("vs").passages == 0
 
 
 def test_attributes_that_cannot_be_kept_are_refused(library: Library) -> None:
@@ -203,25 +203,25 @@ def test_another_embedder_of_the_same_dimension_never_mixes_spaces(
 
 
 def test_stores_keep_what_is_said_of_them(library: Library) -> None:
-    library.create_store("b", owner="someone", metadata={"a": "1"}, expires_after_days=7)
-    assert [store.id for store in library.stores("local")] == ["vs"]
-    assert library.store("b").expires_after_days == 7
-    changed = library.update_store("b", name="new", metadata={})
+    library.stores.create("b", owner="someone", metadata={"a": "1"}, expires_after_days=7)
+    assert [store.id for store in library.stores.of("local")] == ["vs"]
+    assert library.stores.get("b").expires_after_days == 7
+    changed = library.stores.update("b", name="new", metadata={})
     assert (changed.name, changed.metadata, changed.expires_after_days) == ("new", {}, None)
     with pytest.raises(Conflict):
-        library.create_store("b", owner="local")
+        library.stores.create("b", owner="local")
     with pytest.raises(NotFound):
-        library.update_store("nope", name="", metadata={})
+        library.stores.update("nope", name="", metadata={})
 
 
 def test_a_deleted_store_is_gone_with_its_documents(library: Library) -> None:
     add(library, "d1")
     library.search(["vs"], "refund")
-    assert library.delete_store("vs") is True
-    assert library.delete_store("vs") is False
+    assert library.stores.delete("vs") is True
+    assert library.stores.delete("vs") is False
     with pytest.raises(NotFound):
         library.search(["vs"], "refund")
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     assert library.search(["vs"], "refund") == []
 
 
@@ -249,7 +249,9 @@ def test_searching_while_adding_and_removing_never_fails(library: Library) -> No
         thread.join()
     assert failures == []
     assert len(library.documents("vs")) == 20
-    assert len(library._generations.get("vs", library._embedder)) == library.store("vs").passages
+    assert (
+        len(library._generations.get("vs", library._embedder)) == library.stores.get("vs").passages
+    )
 
 
 def test_any_sequence_of_changes_equals_a_dictionary(
@@ -264,7 +266,7 @@ def test_any_sequence_of_changes_equals_a_dictionary(
             folder = tmp_path_factory.mktemp("stateful")
             self.database = Database(folder / "houseword.db")
             self.library = Library(self.database, embedder, folder=folder, parser=parser)
-            self.library.create_store("vs", owner="local")
+            self.library.stores.create("vs", owner="local")
             self.expected: dict[str, tuple[str, str | None]] = {}
             self.count = 0
 

@@ -28,7 +28,7 @@ def reranking(
     made = Library(
         database, embedder, folder=tmp_path / "generations", parser=parser, reranker=reranker
     )
-    made.create_store("vs", owner="local")
+    made.stores.create("vs", owner="local")
     for number in range(RERANKED + 10):
         text = f"refund {number} " + " ".join(("bag", "lamp", "rack")[: number % 4])
         made.add("vs", document_id=f"d{number}", name="", data=text.encode())

@@ -74,7 +74,7 @@ def test_changed_attributes_are_searched_by(library: Library) -> None:
 
 
 def test_stores_are_searched_together_and_apart(library: Library) -> None:
-    library.create_store("other", owner="local")
+    library.stores.create("other", owner="local")
     add(library, "d1")
     library.add("other", document_id="d1", name="x.txt", data=b"refund elsewhere")
     both = {hit.passage.store_id for hit in library.search(["vs", "other"], "refund")}
@@ -102,7 +102,7 @@ def parts(
     folder = tmp_path_factory.mktemp("parts")
     database = Database(folder / "houseword.db")
     library = Library(database, embedder, folder=folder / "generations", parser=parser)
-    library.create_store("vs", owner="local")
+    library.stores.create("vs", owner="local")
     for number in range(30):
         text = (
             f"The bag rack TX-44{number:02}/B is of price {number}. "

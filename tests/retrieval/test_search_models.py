@@ -85,7 +85,7 @@ def open_library(
 @pytest.fixture
 def library(open_library: Open) -> Iterator[Library]:
     made = open_library()
-    made.create_store("vs", owner="local")
+    made.stores.create("vs", owner="local")
     for number in range(40):
         add(made, number)
     yield made
@@ -358,7 +358,7 @@ def test_activations_are_remembered_and_rolled_back_one_by_one(library: Library)
 
 
 def test_stores_with_different_models_are_searched_each_by_its_own(library: Library) -> None:
-    library.create_store("plain", owner="local")
+    library.stores.create("plain", owner="local")
     library.add("plain", document_id="p", name="p.txt", data=b"refund of the plain bag")
     library.search_models.add(version("wider", embedder="wider"))
     activate(library, "wider")
@@ -386,7 +386,7 @@ def test_an_emptied_and_a_deleted_store_keep_nothing(library: Library) -> None:
         library.remove("vs", document.id)
     assert library.search(["vs"], "refund") == []
     assert library.search_models.build("vs", "other") == 0
-    library.delete_store("vs")
-    library.create_store("vs", owner="local")
+    library.stores.delete("vs")
+    library.stores.create("vs", owner="local")
     assert library.search_models.versions("vs") == []
     assert library.search_models.active("vs") is None

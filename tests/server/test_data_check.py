@@ -36,7 +36,7 @@ def library(tiny_embedder: Path, tmp_path_factory: pytest.TempPathFactory):
     library = Library(
         database, Embedder(tiny_embedder, "cpu"), folder=folder / "generations", parser=parser
     )
-    library.create_store("vs", owner="local", name="docs")
+    library.stores.create("vs", owner="local", name="docs")
     for name, text in {
         "returns.md": "Returns are taken for 45 days after the order.",
         "repairs.md": "Repairs of a tent take 12 working days, and 7 working days in winter.",

@@ -33,6 +33,27 @@ def test_a_prompt_with_passages_puts_the_best_next_to_the_question() -> None:
     ]
 
 
+def test_highlights_stand_between_the_passages_and_the_question() -> None:
+    evidence = [Evidence("Returns are taken for 45 days. Bring it.", "Returns")]
+    best = [Evidence("Returns are taken\nfor 45 days.", "Returns")]
+    told = [
+        build([user("How long?")], evidence, budget=100, count_tokens=words, highlights=given)
+        .messages[-1]["content"]
+        .split("\n\n")[1:-1]
+        for given in (None, best, [])
+    ]
+    assert told == [
+        [],
+        ["Most to the point: Returns are taken for 45 days."],
+        ["None of these passages seems to answer the question."],
+    ]
+
+
+def test_without_passages_nothing_is_said_of_them() -> None:
+    prompt = build([user("Hello")], [], budget=100, count_tokens=words, highlights=[])
+    assert prompt.messages[-1] == user("Hello")
+
+
 def test_a_prompt_without_passages_is_the_question_alone() -> None:
     prompt = build([user("Good morning")], [], budget=100, count_tokens=words)
     assert list(prompt.messages) == [
@@ -84,7 +105,7 @@ def test_the_same_question_and_hits_give_the_same_prompt() -> None:
     assert messages == (user("How long?"),), "the caller's messages are left as they are"
 
 
-def test_version_1_builds_what_it_has_always_built() -> None:
+def test_version_2_builds_what_it_has_always_built() -> None:
     # Voices were trained on this very form. Another form is another version.
     digest = hashlib.sha256(json.dumps(FIXTURES, sort_keys=True).encode()).hexdigest()
-    assert (VERSION, digest[:16]) == (1, "2e342642ee7f4148")
+    assert (VERSION, digest[:16]) == (2, "bab7e9f1097cd08e")

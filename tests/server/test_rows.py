@@ -14,8 +14,14 @@ from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
-from server.answer import evidence
-from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, build
+from server.answer import evidence, highlights
+from server.prompt import (
+    HIGHLIGHTS,
+    NO_HIGHLIGHTS,
+    WITH_PASSAGES,
+    WITHOUT_PASSAGES,
+    build,
+)
 from server.rows import RowMaker, RowShares
 from tuning.examples import looks_like_decline, question_key
 from tuning.records import Example, Row, Split
@@ -49,7 +55,7 @@ def library(tiny_embedder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     database, parser = Database(folder / "houseword.db"), Parser()
     embedder = Embedder(tiny_embedder, "cpu")
     library = Library(database, embedder, folder=folder / "generations", parser=parser)
-    library.create_store("vs", owner="local", name="docs")
+    library.stores.create("vs", owner="local", name="docs")
     for name, text in DOCUMENTS.items():
         library.add("vs", document_id=f"file-{name}", name=name, data=text.encode())
     yield library
@@ -91,7 +97,7 @@ def test_gold_alone_and_gold_among_distractors_both_occur(maker: RowMaker) -> No
     made, kinds = rows(maker, *examples)
     assert kinds["gold+distractors"] > kinds["gold"] > 0
     assert kinds.total() == len(made) == len(examples)
-    shown = Counter((row.kind, row.messages[-1]["content"].count("\n\n")) for row in made)
+    shown = Counter((row.kind, len(row.passages)) for row in made)
     assert all(count == 1 for kind, count in shown if kind == "gold")
     assert all(count >= 3 for kind, count in shown if kind == "gold+distractors")
 
@@ -102,8 +108,7 @@ def test_the_gold_stands_among_the_first_two_where_the_search_missed_it(maker: R
     made, kinds = rows(one_hit, *examples)
     assert kinds["gold+distractors"] > 0
     for row in made:
-        *passages, _ = row.messages[-1]["content"].split("\n\n")
-        assert any(figures(row.reply) <= figures(passage) for passage in passages[-2:])
+        assert any(figures(row.reply) <= figures(passage) for passage in row.passages[:2])
 
 
 def test_a_reply_with_figures_that_no_passage_holds_is_left_out(maker: RowMaker) -> None:
@@ -154,9 +159,30 @@ def test_a_row_without_facts_is_the_prompt_that_chat_would_build(
         [evidence(hit) for hit in hits],
         budget=maker.budget,
         count_tokens=maker.count_tokens,
+        highlights=highlights(library.calibrations.judge(given.question, hits, ["vs"])),
     )
     assert made[0].messages == served.messages and served.shown == 3
     assert dict(kinds) == {kind: 1}
+
+
+@pytest.mark.parametrize(("below", "told"), [(0.0, HIGHLIGHTS[:17]), (1.0, NO_HIGHLIGHTS)])
+def test_a_row_points_at_the_best_sentence_or_says_that_there_is_none(
+    maker: RowMaker, below: float, told: str
+) -> None:
+    made, _ = rows(replace(maker, abstain_below=below), *(example(*fact) for fact in FACTS.items()))
+    for row in made:
+        *_, hint, _ = row.messages[-1]["content"].split("\n\n")
+        assert hint.startswith(told)
+
+
+def test_a_changed_value_is_changed_in_the_sentence_pointed_at_as_well(maker: RowMaker) -> None:
+    shares = replace(maker.shares, varied=1.0, gold_only=1.0)
+    varied = replace(maker, shares=shares, abstain_below=0.0)
+    made, _ = rows(varied, *(example(*fact) for fact in FACTS.items()))
+    assert any(row.reply != reply for row, reply in zip(made, FACTS.values(), strict=True))
+    for row in made:
+        passage, hint, _ = row.messages[-1]["content"].split("\n\n")
+        assert hint == HIGHLIGHTS.format(passage) and figures(row.reply) <= figures(hint)
 
 
 def test_greetings_and_voices_without_a_store_see_no_passages(maker: RowMaker) -> None:
