@@ -35,6 +35,7 @@ from typing import Any
 from rich.console import Console
 
 from retrieval.claims import figures
+from retrieval.grounds import Grounds
 from retrieval.records import Hit
 from server.answer import Prepared, Question, mended_for, prepare
 from server.auth import LOCAL_OWNER
@@ -169,18 +170,22 @@ def _prepared(
     services = open_services(settings)
     try:
         model = voice or services.engine.generator.name
+        calibrations = services.library.calibrations
+        judge, seconds = calibrations.judge, []
+
+        def timed(*arguments: Any, **options: Any) -> Grounds:
+            began = time.monotonic()
+            grounds = judge(*arguments, **options)
+            seconds.append(time.monotonic() - began)
+            return grounds
+
+        calibrations.judge = timed  # type: ignore[method-assign]
         prepared = []
-        seconds = 0.0
         for line in questions:
             message = {"role": "user", "content": line["question"]}
             asked = Question(model, (message,), Sampling(MAX_TOKENS), stores=(store,))
-            item = prepare(services, LOCAL_OWNER, asked)
-            began = time.monotonic()
-            if item.policy == "strict":
-                services.library.calibrations.judge(line["question"], item.grounds.hits, [store])
-            seconds += time.monotonic() - began
-            prepared.append(item)
-        return prepared, services.engine.prompt_digest, seconds / max(len(questions), 1)
+            prepared.append(prepare(services, LOCAL_OWNER, asked))
+        return prepared, services.engine.prompt_digest, statistics.fmean(seconds or [0.0])
     finally:
         services.close()
 
