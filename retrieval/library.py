@@ -273,10 +273,10 @@ class Library:
         return sorted(merged, key=lambda hit: (-hit.score, hit.passage.id))[:k]
 
     def _erase(self) -> None:
-        """Let go of what was deleted, on the disk and in memory."""
-        self._database.erase()
+        """Let go of what was deleted, in memory and on the disk."""
         self._sentences.forget()
         attribute.forget()
+        self._database.erase()
 
     def close(self) -> None:
         """Save the generations and end the parser's process."""
