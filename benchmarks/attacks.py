@@ -29,13 +29,14 @@ from typing import Any
 
 from benchmarks.attack_markers import CHECKS
 from retrieval.embed import default_embedder_folder
-from server.answer import Prepared, Question, evidence, guard_for, mended_for, prepare
+from server.answer import Prepared, Question, guard_for, mended_for, prepare
 from server.auth import LOCAL_OWNER
 from server.evaluate import declined
 from server.ids import new_id
 from server.prompt import Message, build
 from server.services import Services, open_services
 from server.settings import Settings
+from server.showing import evidence
 from tuning.adapter import AdapterSet
 from tuning.generate import Sampling
 from tuning.generator import load_generator

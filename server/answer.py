@@ -15,17 +15,16 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from retrieval.extract import Sentence, distinct
 from retrieval.filter import Filter
 from retrieval.grounds import HITS, Grounds
 from retrieval.records import Hit
 from server.cite import Change
-from server.disarm import disarmed
 from server.followup import standalone
 from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
-from server.prompt import Evidence, Message, build
+from server.prompt import Message, build
 from server.repair import Mends, Policy, mend
+from server.showing import evidence, highlights, readable, seen
 from server.structured import structured
 from server.turns import Status, Turn
 from tuning.generate import Sampling
@@ -39,7 +38,6 @@ NO_DOCUMENTS = (
     "There are no documents yet, so there is nothing to answer from. "
     "Add some with `houseword ingest PATH`, and ask again."
 )
-HIGHLIGHTS = 1  # sentences that a prompt points at
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 # Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
 # also keeps the pattern's backtracking harmless.
@@ -164,28 +162,6 @@ def _policy(services: Services, question: Question) -> Policy:
     return question.grounding or cast("Policy", services.settings.grounding)
 
 
-def evidence(hit: Hit) -> Evidence:
-    """What a prompt shows of a hit."""
-    return Evidence(hit.passage.text, hit.passage.heading)
-
-
-def highlights(grounds: Grounds) -> tuple[Evidence, ...]:
-    """The sentences that a prompt points at; none where the hits seem to hold no answer."""
-    return tuple(
-        Evidence(own.text, grounds.hits[own.hit].passage.heading) for own in _pointed_at(grounds)
-    )
-
-
-def seen(shown: Sequence[Hit], grounds: Grounds) -> tuple[Hit, ...]:
-    """The hits that a prompt shows anything of: whole, or the sentence that it points at."""
-    pointed_at = [grounds.hits[own.hit] for own in _pointed_at(grounds)]
-    return (*shown, *(hit for hit in pointed_at if hit not in shown))
-
-
-def _pointed_at(grounds: Grounds) -> tuple[Sentence, ...]:
-    return () if grounds.weak else grounds.sentences[:HIGHLIGHTS]
-
-
 def is_small_talk(text: str) -> bool:
     """Whether a message is a greeting or thanks and nothing else."""
     text = text.strip()
@@ -211,11 +187,6 @@ def _search(
     query = standalone(question.messages)
     hits = services.library.search(stores, query, k=k, filter=question.filter)
     return stores, readable(hits, question=asked)
-
-
-def readable(hits: Sequence[Hit], *, question: str) -> tuple[Hit, ...]:
-    """The hits that say something new, without orders to whoever answers."""
-    return disarmed(distinct(hits), question=question)
 
 
 def guard_for(prepared: Prepared) -> Guard:

@@ -19,7 +19,7 @@ from retrieval.grounds import HITS, Grounds
 from retrieval.library import Library
 from retrieval.records import Hit, Passage
 from retrieval.versions import BASE
-from server.answer import evidence, highlights, is_small_talk, readable, seen
+from server.answer import is_small_talk
 from server.arms import ARMS, Arm, ask, by_house, choose_shots, house_formulas, open_arms
 from server.evaluate import expected_found
 from server.followup import standalone
@@ -29,6 +29,7 @@ from server.prompt import CountTokens, Message
 from server.questions import Question
 from server.repair import Policy
 from server.rows import GOLD_POOL
+from server.showing import evidence, highlights, readable, seen
 from server.verdict import Asked
 from tuning.errors import PromptTooLong
 from tuning.records import Prompt, Row

@@ -25,10 +25,11 @@ from retrieval.claims import figures
 from retrieval.grounds import HITS
 from retrieval.library import Library
 from retrieval.records import Hit
-from server.answer import evidence, highlights, is_small_talk
+from server.answer import is_small_talk
 from server.decline import Declines
 from server.drills import drills
 from server.prompt import CountTokens, Evidence, build
+from server.showing import evidence, highlights
 from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.records import Example, Row, Split

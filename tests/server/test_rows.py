@@ -14,7 +14,6 @@ from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
-from server.answer import evidence, highlights
 from server.prompt import (
     HIGHLIGHTS,
     NO_HIGHLIGHTS,
@@ -23,6 +22,7 @@ from server.prompt import (
     build,
 )
 from server.rows import RowMaker, RowShares
+from server.showing import evidence, highlights
 from tuning.examples import looks_like_decline, question_key
 from tuning.records import Example, Row, Split
 
