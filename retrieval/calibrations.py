@@ -219,8 +219,8 @@ class Calibrations:
             )
             hits = distinct(hits)
             others = [hit for hit in hits if hit.passage.document_id != document_id]
-            right.append(self._judge.find(query, hits).confidence)
-            wrong.append(self._judge.find(query, others).confidence)
+            right.append(self._judge.find(query, hits, thorough=True).confidence)
+            wrong.append(self._judge.find(query, others, thorough=True).confidence)
         return right, wrong
 
 

@@ -100,7 +100,7 @@ class Sentence:
     `score` ranks the sentences of one question; `closeness` is the cosine to the question, and
     `words` and `passage_words` the weighted shares of the question's words that the sentence and
     its passage hold. `reading` are the reader's log odds, within `READING_RANGE`, that the answer
-    stands here; None where no reader has looked.
+    stands here, and `verified` those of a verifier; None where none has looked.
     """
 
     hit: int
@@ -113,6 +113,7 @@ class Sentence:
     passage_words: float
     has_kind: float
     reading: float | None = None
+    verified: float | None = None
 
 
 def rank(
@@ -170,6 +171,11 @@ def rank(
             )
         )
     return sorted(sentences, key=lambda sentence: (-sentence.score, sentence.hit, sentence.start))
+
+
+def within_range(score: float) -> float:
+    """A reader's score within `READING_RANGE`: beyond it, it is no surer, only louder."""
+    return min(max(score, -READING_RANGE), READING_RANGE)
 
 
 def sigmoid(x: float) -> float:
@@ -244,7 +250,7 @@ def _read(
     scores = reader.read(question, passages, spans) if reader else None
     if scores is None:
         return [None] * len(found)
-    return [min(max(score, -READING_RANGE), READING_RANGE) for own in scores for score in own]
+    return [within_range(score) for own in scores for score in own]
 
 
 def _repeats(text: str, other: str) -> bool:

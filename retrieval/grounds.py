@@ -1,15 +1,27 @@
 """What the documents offer for a question, judged before a word is written. Pure.
 
 A `Judge` picks the sentences that an extract would quote and estimates whether the documents hold
-an answer at all. Embedder and reader are passed in. Read `Judge.find` first.
+an answer at all. A reader looks at every hit; a verifier, which costs more, at those that the
+reader found best. Both and the embedder are passed in. Read `Judge.find` first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from retrieval.extract import Embeds, Reads, Sentence, is_open, quote, rank, sigmoid
+from retrieval.extract import (
+    READING_RANGE,
+    Embeds,
+    Reads,
+    Sentence,
+    is_open,
+    quote,
+    rank,
+    sigmoid,
+    within_range,
+)
 from retrieval.records import Hit
 
 HITS = 6  # among which the sentence that answers is looked for
@@ -20,7 +32,12 @@ _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
 # A reader finds the answer to an open question; to others it is closeness that tells.
 _OPEN = (-0.23, 0.42, 0.7)  # bias, reading, closeness
 _CLOSED = (-2.07, 0.26, 6.5)
-_FORMULA = 2  # counts up with every change of these weights: fitted thresholds are then foreign
+# What a verifier says of an open question counts as far as the passage has the question's words: of
+# near misses they are many, and what is asked in other words than the passage's it may miss.
+_VERIFIED = (-2.41, 0.3, 4.0, 0.13)
+VERIFIED = 3  # hits that a verifier looks at
+VERIFIED_WEIGHT = 0.02  # of a logit, in the ranking of sentences
+_FORMULA = 3  # counts up with every change of these weights: fitted thresholds are then foreign
 DEFAULT_THRESHOLD = 0.32
 """Chosen on the demo's questions; a store with questions of its own has one of its own."""
 
@@ -51,21 +68,71 @@ class Judge:
 
     embedder: Embeds
     reader: Reads | None = None
+    verifier: Reads | None = None
 
     @property
     def name(self) -> str:
         """What a threshold is fitted to: chances of another name are of another scale."""
-        return f"{_FORMULA}, {self.reader.name if self.reader else 'no reader'}"
+        reader = self.reader.name if self.reader else "no reader"
+        return f"{_FORMULA}, {reader}{f', {self.verifier.name}' if self.verifier else ''}"
 
     def find(
-        self, question: str, hits: Sequence[Hit], *, threshold: float = DEFAULT_THRESHOLD
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        thorough: bool = False,
     ) -> Grounds:
-        """Judge the first `HITS` hits of a question, best hit first."""
+        """Judge the first `HITS` hits of a question, best hit first.
+
+        A verifier is asked where its word can decide whether the confidence reaches the
+        threshold; always, if `thorough`.
+        """
         hits = hits[:HITS]
         ranked = rank(question, hits, self.embedder, self.reader)
+        if self.verifier and ranked and ranked[0].reading is not None and is_open(question):
+            read = _best_hits(ranked)
+            if thorough or _in_doubt([s for s in ranked if s.hit in read], threshold):
+                ranked = verify(question, hits, ranked, read, self.verifier)
+            chance = sigmoid(max(_verified_odds(s, s.verified) for s in ranked if s.hit in read))
+        else:
+            chance = confidence(question, ranked)
         chosen = quote(ranked)
         others = tuple(sentence for sentence in ranked if sentence not in chosen)
-        return Grounds(tuple(hits), tuple(chosen), others, confidence(question, ranked), threshold)
+        return Grounds(tuple(hits), tuple(chosen), others, chance, threshold)
+
+
+def verify(
+    question: str,
+    hits: Sequence[Hit],
+    ranked: Sequence[Sentence],
+    read: Sequence[int],
+    verifier: Reads,
+) -> list[Sentence]:
+    """Return the sentences ranked anew, after a verifier has read the hits of these numbers."""
+    own = {hit: [s for s in ranked if s.hit == hit] for hit in read}
+    found = verifier.read(
+        question,
+        [(hits[hit].passage.heading, hits[hit].passage.text) for hit in read],
+        [[(s.start, s.end) for s in own[hit]] for hit in read],
+    )
+    if found is None:
+        return list(ranked)
+    told = {
+        (hit, sentence.start): within_range(score)
+        for hit, scores in zip(read, found, strict=True)
+        for sentence, score in zip(own[hit], scores, strict=True)
+    }
+    verified = [
+        replace(
+            s,
+            verified=told.get((s.hit, s.start)),
+            score=s.score + VERIFIED_WEIGHT * told.get((s.hit, s.start), -READING_RANGE),
+        )
+        for s in ranked
+    ]
+    return sorted(verified, key=lambda s: (-s.score, s.hit, s.start))
 
 
 def confidence(question: str, ranked: Sequence[Sentence]) -> float:
@@ -94,3 +161,27 @@ def confidence(question: str, ranked: Sequence[Sentence]) -> float:
 def _odds(sentence: Sentence, bias: float, reading: float, closeness: float) -> float:
     """The log odds that one sentence answers, after a reader has looked."""
     return bias + reading * (sentence.reading or 0.0) + closeness * sentence.closeness
+
+
+def _best_hits(ranked: Sequence[Sentence]) -> list[int]:
+    """The numbers of the `VERIFIED` hits with the best odds, as the reader sees it."""
+    best: dict[int, float] = {}
+    for sentence in ranked:
+        odds = _odds(sentence, *_OPEN)
+        best[sentence.hit] = max(odds, best.get(sentence.hit, -math.inf))
+    return sorted(best, key=lambda hit: -best[hit])[:VERIFIED]
+
+
+def _in_doubt(sentences: Sequence[Sentence], threshold: float) -> bool:
+    """Whether what a verifier may say of the sentences decides if they reach the threshold."""
+    least, most = (
+        sigmoid(max(_verified_odds(sentence, verified) for sentence in sentences))
+        for verified in (-READING_RANGE, READING_RANGE)
+    )
+    return least < threshold <= most
+
+
+def _verified_odds(sentence: Sentence, verified: float | None) -> float:
+    """The log odds that one sentence answers, if a verifier says so much of it or, yet, nothing."""
+    *first, weight = _VERIFIED
+    return _odds(sentence, *first) + weight * sentence.passage_words * (verified or 0.0)

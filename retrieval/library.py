@@ -47,7 +47,7 @@ class Library:
 
     `folder` keeps the generations. `close` saves them; without it they are built again. From
     `inverted_from` vectors on a store's index is approximate. A `reranker` orders what was found,
-    and a `reader` judges whether it answers. `stores` makes, lists and deletes them.
+    a `reader` and a `verifier` judge whether it answers. `stores` makes, lists and deletes them.
     `embedder` is the base; `search_models` are the tuned versions of stores, and
     `open_embedder` and `open_adapter` open what their digests name (`models.py`).
     """
@@ -65,6 +65,7 @@ class Library:
         inverted_from: int = INVERTED_FROM,
         reranker: Reranks | None = None,
         reader: Reads | None = None,
+        verifier: Reads | None = None,
     ) -> None:
         database.migrate("retrieval", MIGRATIONS)
         self._database = database
@@ -77,7 +78,10 @@ class Library:
         self.search_models = SearchModels(database, self._generations, models, clock=clock)
         self._sentences = Remembered(embedder)
         self.calibrations = Calibrations(
-            database, self._generations, self.search_models, Judge(self._sentences, reader)
+            database,
+            self._generations,
+            self.search_models,
+            Judge(self._sentences, reader, verifier),
         )
         self.stores = Stores(database, self._generations, clock=clock, erase=self._erase)
 

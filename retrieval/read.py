@@ -31,6 +31,7 @@ HEADING_CHARACTERS = 120
 MAX_TOKENS, OVERLAP_TOKENS = 512, 64  # of a window; a longer passage is read in several
 ANSWER_TOKENS = 30
 NOWHERE = -20.0  # the score of a sentence without a token
+OUTSIDE = -1  # the place of a token that is not the passage's
 
 # One word that only English has, or two of those that some other languages have, too.
 _ENGLISH = re.compile(
@@ -65,7 +66,6 @@ class Reader:
         model, self._tokenizer = _built_in() if name_or_folder is None else _load(self.name)
         dtype = torch.bfloat16 if mode == "bf16" else torch.float32
         self._model = model.to(self._device, dtype).eval()
-        self._tokenizer.backend_tokenizer.encode_special_tokens = True  # "[SEP]" is text here
         self._turn = threading.Lock()  # a fast tokenizer must not be used by two threads
 
     def read(
@@ -81,7 +81,7 @@ class Reader:
             return None
         if not passages:
             return []
-        heads = [f"{heading[:HEADING_CHARACTERS]}: " if heading else "" for heading, _ in passages]
+        heads = [head_of(heading) for heading, _ in passages]
         texts = [head + text for head, (_, text) in zip(heads, passages, strict=True)]
         with self._turn:
             inputs = self._tokenizer(
@@ -94,6 +94,7 @@ class Reader:
                 padding=True,
                 return_tensors="pt",
                 return_offsets_mapping=True,
+                split_special_tokens=True,  # "[SEP]" is text in a text
             )
         places = inputs.pop("offset_mapping").numpy()
         owners = inputs.pop("overflow_to_sample_mapping").tolist()
@@ -104,19 +105,20 @@ class Reader:
         )
         scores = [[NOWHERE] * len(own) for own in spans]
         for row, owner in enumerate(owners):
-            of_passage = np.array([part == 1 for part in inputs.sequence_ids(row)])
-            within = places[row] - len(heads[owner])
-            for number, (start, end) in enumerate(spans[owner]):
-                inside = of_passage & (within[:, 0] >= start) & (within[:, 1] <= end)
-                at = np.flatnonzero(inside)
-                score = _best(begins[row], ends[row], at)
-                scores[owner][number] = max(scores[owner][number], score)
+            own = places[row] - len(heads[owner])
+            own[[part != 1 for part in inputs.sequence_ids(row)]] = OUTSIDE
+            better = span_scores(begins[row], ends[row], own, spans[owner])
+            scores[owner] = [max(pair) for pair in zip(scores[owner], better, strict=True)]
         return scores
 
     def _end(self, question: str) -> str:
         """The last `QUESTION_TOKENS` tokens of a question."""
         places = self._tokenizer(
-            question, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            question,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            split_special_tokens=True,
+            verbose=False,
         )["offset_mapping"]
         return question[places[-QUESTION_TOKENS:][0][0] :] if places else question
 
@@ -124,6 +126,29 @@ class Reader:
 def _is_english(question: str) -> bool:
     perhaps = {word.lower() for word in _PERHAPS_ENGLISH.findall(question)}
     return bool(_ENGLISH.search(question)) or len(perhaps) > 1
+
+
+def head_of(heading: str | None) -> str:
+    """What stands before a passage when it is read."""
+    return f"{heading[:HEADING_CHARACTERS]}: " if heading else ""
+
+
+def span_scores(
+    begins: NDArray[np.float32],
+    ends: NDArray[np.float32],
+    places: NDArray[np.int64],
+    spans: Sequence[Span],
+) -> list[float]:
+    """The best answer within each span of a passage, against none, as a logit.
+
+    `begins` and `ends` are (tokens,) logits, those of the first token for "no answer"; `places`
+    (tokens, 2) the characters that each token stands for, `OUTSIDE` where it is not the passage's.
+    """
+    scores = []
+    for start, end in spans:
+        inside = (places[:, 0] >= max(start, 0)) & (places[:, 1] <= end)
+        scores.append(_best(begins, ends, np.flatnonzero(inside)))
+    return scores
 
 
 def _best(begins: NDArray[np.float32], ends: NDArray[np.float32], at: NDArray[np.int64]) -> float:
@@ -143,7 +168,7 @@ def _built_in() -> tuple[Any, Any]:
 
     folder = default_embedder_folder()
     try:
-        base = _quietly(AutoModelForQuestionAnswering, folder, local_files_only=True)
+        base = quietly(AutoModelForQuestionAnswering, folder, local_files_only=True)
         with warnings.catch_warnings():
             # Peft asks transformers for an attribute by its old name.
             warnings.filterwarnings("ignore", category=FutureWarning)
@@ -157,7 +182,7 @@ def _load(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
     try:
-        model = _quietly(AutoModelForQuestionAnswering, name)
+        model = quietly(AutoModelForQuestionAnswering, name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ReaderError(
@@ -173,7 +198,7 @@ def _load(name: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _quietly(loader: Any, name: str | Path, **options: Any) -> Any:
+def quietly(loader: Any, name: str | Path, **options: Any) -> Any:
     from transformers.utils import logging as transformers_logging
 
     level, bars = (

@@ -26,7 +26,7 @@ from server.settings import Settings
 
 FREE_DISK_GB = 2.0
 FREE_MEMORY_GB = 3.0
-READER = Path(__file__).resolve().parent.parent / "data" / "reader"
+DATA = Path(__file__).resolve().parent.parent / "data"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 _MODELS = (
     (
@@ -125,16 +125,22 @@ def _reranker(settings: Settings) -> Iterator[Finding]:
 
 
 def _reader(settings: Settings) -> Iterator[Finding]:
-    """The built-in one's files, where it is used, or the one that was chosen."""
+    """The built-in ones' files, where they are used, or the reader that was chosen."""
     if settings.reader not in ("auto", "none"):
         fix = "set HOUSEWORD_READER to a folder with a question answerer, a hub name, auto or none"
         yield _named("reader", settings.reader, "question answerer", fix)
     elif settings.reader == "auto" and settings.embedder == DEFAULT_EMBEDDER:
-        files = [READER / name for name in ("adapter_config.json", "adapter_model.safetensors")]
-        missing = [str(file) for file in files if not file.is_file()]
-        found = f"not there: {', '.join(missing)}" if missing else "built-in"
-        fix = "the checkout is incomplete: `git checkout -- data/reader`"
-        yield Finding("reader", not missing, found, fix)
+        yield _built_in("reader")
+        if settings.verifier == "auto":
+            yield _built_in("verifier")
+
+
+def _built_in(role: str) -> Finding:
+    files = [DATA / role / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    missing = [str(file) for file in files if not file.is_file()]
+    found = f"not there: {', '.join(missing)}" if missing else "built-in"
+    fix = f"the checkout is incomplete: `git checkout -- data/{role}`"
+    return Finding(role, not missing, found, fix)
 
 
 def _named(role: str, chosen: str, what: str, fix: str) -> Finding:

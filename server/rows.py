@@ -4,6 +4,11 @@ For every example the documents are searched as for a user's question. The gold 
 those that hold the figures of the reply; the other hits are the distractors, as in life. A
 reply whose figures no passage holds would teach the voice to invent, so it is left out.
 
+What a prompt says of the evidence is always right in a row to learn from: it points at a sentence
+where the reply answers, and says that there is none where it declines. So a voice learns to
+trust it, as the server does, which declines without a draft where the evidence is weak. The
+gate's rows are as they are served, mistakes and all.
+
 Where few replies hold facts, reading drills from the documents are added (`drills.py`). Of the
 rows with gold, some show nothing else, in some the values are changed (`vary.py`), and beside
 some the same question stands a second time with its documents withheld, answered by a decline.
@@ -20,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from retrieval.claims import figures
 from retrieval.grounds import HITS
@@ -33,6 +39,8 @@ from server.showing import evidence, highlights
 from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.records import Example, Row, Split
+
+Told = Literal["answer", "none"]  # what a prompt says of its evidence; else what is found
 
 GOLD_POOL = 10  # how many hits are looked through for the gold
 _STEP = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)  # the number of a step is no fact
@@ -135,7 +143,7 @@ class RowMaker:
         split: Split,
         kind: str,
     ) -> None:
-        passages, best = self._shown(example, shown)
+        passages, best = self._shown(example, shown, told=_told(kind, split))
         if gold:
             documents = {hit.passage.document_id for hit in gold}
             making.golden.append(_Golden(example, split, documents))
@@ -146,13 +154,16 @@ class RowMaker:
         making.rows.append(self._row(example, passages, best, split=split, kind=kind))
 
     def _shown(
-        self, example: Example, hits: Sequence[Hit]
+        self, example: Example, hits: Sequence[Hit], *, told: Told | None
     ) -> tuple[list[Evidence], list[Evidence]]:
         """What the prompt shows of the first hits, and the sentences of all that it points at."""
         if not hits:
             return [], []
+        if told == "none":
+            return [evidence(hit) for hit in hits[: self.hits]], []
+        below = 0.0 if told == "answer" else self.abstain_below
         grounds = self.library.calibrations.judge(
-            example.question, hits, self.stores, threshold=self.abstain_below
+            example.question, hits, self.stores, threshold=below
         )
         return [evidence(hit) for hit in hits[: self.hits]], list(highlights(grounds))
 
@@ -247,7 +258,8 @@ class RowMaker:
                 and not stated & figures(hit.passage.text)
             ]
             declined = replace(example, reply=declines.draw(random_), declines=True)
-            shown = self._shown(declined, hits[: self._judged])
+            told = _told("withheld", golden.split)
+            shown = self._shown(declined, hits[: self._judged], told=told)
             rows.append(self._row(declined, *shown, split=golden.split, kind="withheld"))
         return rows
 
@@ -285,6 +297,13 @@ class RowMaker:
             gold.append(best)
             missing -= figures(best.passage.text)
         return gold if len(missing) <= (1 - GOLD_COVER) * len(stated) else []
+
+
+def _told(kind: str, split: Split) -> Told | None:
+    """What a row's prompt says of its evidence, whatever would be found."""
+    if split == "gate" or kind == "chat":
+        return None
+    return "none" if kind in ("none", "withheld") else "answer"
 
 
 def _with_gold(

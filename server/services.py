@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from litestar.di import NamedDependency
@@ -17,13 +18,14 @@ from litestar.params import SkipValidation
 
 from retrieval import errors as retrieval_errors
 from retrieval.database import Database
-from retrieval.embed import Embedder
+from retrieval.embed import DEFAULT_EMBEDDER, Embedder
 from retrieval.library import Library
 from retrieval.models import EmbedsTexts
 from retrieval.parse import Parser
 from retrieval.read import reader_for
 from retrieval.records import Store
 from retrieval.rerank import Reranker
+from retrieval.verify import Verifier
 from server.chains import Chains
 from server.content import FileContent
 from server.engine import Engine
@@ -49,8 +51,10 @@ from server.structured import voice_grammar
 from server.trainings import Job, Trainings
 from server.turns import Turns
 from server.voices import FIRST_TASK, Voices
+from tuning.generator import locate
 from tuning.query_adapter import QueryAdapter
 from tuning.search_data import ADAPTER_FILE
+from tuning.source import DEFAULT_GENERATOR, default_gguf
 
 DEFAULT_STORE_NAME = "default"
 SECONDS_PER_DAY = 86_400
@@ -179,6 +183,15 @@ class Services:
 AppServices = NamedDependency[SkipValidation[Services]]
 
 
+def verifier_for(settings: Settings) -> Verifier | None:
+    """The verifier beside the built-in reader; none where the default generator is missing."""
+    built_in = settings.reader == "auto" and settings.embedder == DEFAULT_EMBEDDER
+    if settings.verifier == "none" or not built_in or default_gguf() is None:
+        return None
+    base = locate(DEFAULT_GENERATOR, models_dir=settings.folder("models"))
+    return Verifier(Path(base), settings.device)
+
+
 def open_services(settings: Settings) -> Services:
     """Take the data directory, migrate it, load the models and start the threads.
 
@@ -206,6 +219,7 @@ def open_services(settings: Settings) -> Services:
             open_adapter=lambda digest: QueryAdapter.load(tuned / digest / ADAPTER_FILE),
             reranker=Reranker(settings.reranker, settings.device) if settings.reranker else None,
             reader=reader_for(settings.reader, embedder=settings.embedder, device=settings.device),
+            verifier=verifier_for(settings),
         )
         opening.callback(library.close)
         database.migrate("server", MIGRATIONS)

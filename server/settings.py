@@ -54,6 +54,11 @@ class Settings:
         "question answerer that judges whether passages answer: auto (the built-in English one "
         "beside the default embedder), none, a folder or a hub name",
     )
+    verifier: str = setting(
+        "auto",
+        "language model that reads the best passages once more: auto (the built-in one beside the "
+        "built-in reader) or none",
+    )
     device: str = setting("auto", "auto, cpu or cuda")
     threads: int | None = setting(None, "CPU threads for serving; none lets torch choose")
     worker_threads: int | None = setting(
@@ -113,6 +118,8 @@ class Settings:
             raise SettingsError(f"log_level is {self.log_level!r}: use one of {LOG_LEVELS}")
         if self.grounding not in ("strict", "flag", "off"):
             raise SettingsError(f"grounding is {self.grounding!r}: use strict, flag or off")
+        if self.verifier not in ("auto", "none"):
+            raise SettingsError(f"verifier is {self.verifier!r}: use auto or none")
         if not 16 <= self.passage_tokens <= MAX_PASSAGE_TOKENS:
             raise SettingsError(
                 f"passage_tokens is {self.passage_tokens}: use 16 to {MAX_PASSAGE_TOKENS}"

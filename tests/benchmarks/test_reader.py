@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.reader import fit
 from benchmarks.reader_dress import dress, ordered, reworded, synonyms_of
+from benchmarks.reader_network import Network
 from benchmarks.reader_pairs import HELD_OUT, Pair, make_pairs, read
 from benchmarks.reader_rows import Rows
 from retrieval.embed import Embedder
@@ -134,9 +136,10 @@ def test_a_short_training_makes_what_the_server_reads(
     squad: Path, tiny_embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, held = make_pairs([read(squad)], 1.0, Embedder(tiny_embedder, "cpu"), seed=0)
-    result = fit(train, held, minutes=0.05, out=tmp_path / "first", seed=0)
+    how: Any = {"dressed": lambda pair: pair, "minutes": 0.03}
+    result = fit(Network.reader(), train, held, out=tmp_path / "first", **how)
     assert result["steps"] >= 1 and set(result["auc"]) == {"near", "asked"}
-    fit(train, held, minutes=0.02, out=tmp_path, seed=0, start=tmp_path / "first")
+    fit(Network.reader(tmp_path / "first"), train, held, out=tmp_path, **how)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 32
     assert str(tmp_path.home()) not in (tmp_path / "adapter_config.json").read_text()
     monkeypatch.setattr("retrieval.read.BUILT_IN", tmp_path)

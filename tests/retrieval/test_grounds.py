@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
 import pytest
 
 from retrieval.embed import Embedder
-from retrieval.grounds import Judge
+from retrieval.grounds import VERIFIED, Judge
 from retrieval.read import Reader
 from retrieval.records import Hit, Passage
 
@@ -76,3 +79,63 @@ def test_without_a_reader_or_in_another_language_the_embedder_judges(
     german = "Wann legt die Fähre ab?"
     assert judge.find(german, HITS) == alone.find(german, HITS)
     assert judge.find("Who?", []).confidence == alone.find("Who?", []).confidence == 0
+
+
+# -- a verifier
+
+Passages = Sequence[tuple[str | None, str]]
+Spans = Sequence[list[tuple[int, int]]]
+
+
+@dataclass
+class Told:
+    """A verifier that finds the answer where, and only where, it was told so."""
+
+    answer: str
+    name: str = "told"
+    asked: list[Passages] = field(default_factory=list)
+
+    def read(self, question: str, passages: Passages, spans: Spans) -> list[list[float]]:
+        self.asked.append(passages)
+        return [
+            [10.0 if text[start:end] == self.answer else -10.0 for start, end in own]
+            for (_, text), own in zip(passages, spans, strict=True)
+        ]
+
+
+def test_a_verifier_reads_the_best_hits_and_is_believed(judge: Judge) -> None:
+    hits = [*HITS, hit(3, "The church has a bell."), hit(4, "Moss grows on its roof.")]
+    question = "Who runs the ferry?"
+    doubting, sure = Told("nothing"), Told("Two brothers run the ferry.")
+    doubted = replace(judge, verifier=doubting).find(question, hits, thorough=True)
+    found = replace(judge, verifier=sure).find(question, hits, thorough=True)
+    assert doubted.confidence < found.confidence
+    assert found.sentences[0].text == sure.answer and found.sentences[0].verified == 10
+    ((first, *others),) = doubting.asked
+    assert first == ("Crossing", FERRY) and len(others) == VERIFIED - 1
+    everything = [*found.sentences, *found.others]
+    assert {s.hit for s in everything} == {0, 1, 2, 3}
+    assert len({s.hit for s in everything if s.verified is not None}) == VERIFIED
+
+
+def test_a_verifier_is_asked_only_where_it_can_decide(judge: Judge) -> None:
+    question = "Who runs the ferry?"
+    least, most = (
+        replace(judge, verifier=Told(answer)).find(question, HITS, thorough=True).confidence
+        for answer in ("nothing", "Two brothers run the ferry.")
+    )
+    for threshold, asked in ((least - 0.1, 0), ((least + most) / 2, 1), (most + 0.1, 0)):
+        verifier = Told("nothing")
+        found = replace(judge, verifier=verifier).find(question, HITS, threshold=threshold)
+        assert len(verifier.asked) == asked
+        assert found.weak == (least < threshold), "as if it had been asked"
+
+
+@pytest.mark.parametrize(
+    "question", ["Can I bring my dog on the ferry?", "Wann legt die Fähre ab?"]
+)
+def test_a_verifier_is_asked_open_questions_in_its_language(judge: Judge, question: str) -> None:
+    verifier = Told("nothing")
+    verifying = replace(judge, verifier=verifier)
+    assert verifying.find(question, HITS) == judge.find(question, HITS)
+    assert not verifier.asked and verifying.name != judge.name

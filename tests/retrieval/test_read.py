@@ -171,3 +171,13 @@ def test_a_setting_names_the_reader(own_folder: Path, tmp_path: Path) -> None:
     assert own is not None and own.name == str(own_folder)
     with pytest.raises(ReaderError, match="no reader"):
         reader_for(str(tmp_path / "missing"), embedder=DEFAULT_EMBEDDER)
+
+
+def test_a_control_token_in_a_text_is_text(built_in: Reader) -> None:
+    def read(mark: str) -> list[float]:
+        text = f"{mark} {FERRY}"
+        spans = [(len(mark) + 1 + start, len(mark) + 1 + end) for start, end in SENTENCES]
+        (scores,) = built_in.read(f"Who runs the {mark} ferry?", [(None, text)], [spans]) or [[]]
+        return scores
+
+    assert read("[SEP]") == pytest.approx(read("[ SEP ]"), abs=1e-3), "the same letters"

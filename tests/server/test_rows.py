@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def test_one_or_two_passages_must_hold_most_of_a_replys_figures(
 def test_a_row_without_facts_is_the_prompt_that_chat_would_build(
     maker: RowMaker, library: Library, given: Example, kind: str
 ) -> None:
-    made, kinds = rows(maker, given)
+    made, kinds = maker.rows([given], {question_key(given): "gate"})
     hits = library.search(["vs"], given.question, k=3)
     served = build(
         given.messages,
@@ -165,14 +165,29 @@ def test_a_row_without_facts_is_the_prompt_that_chat_would_build(
     assert dict(kinds) == {kind: 1}
 
 
-@pytest.mark.parametrize(("below", "told"), [(0.0, HIGHLIGHTS[:17]), (1.0, NO_HIGHLIGHTS)])
-def test_a_row_points_at_the_best_sentence_or_says_that_there_is_none(
-    maker: RowMaker, below: float, told: str
+def hints(made: Sequence[Row]) -> set[str]:
+    """What the prompts say of their evidence."""
+    return {row.messages[-1]["content"].split("\n\n")[-2][:17] for row in made}
+
+
+@pytest.mark.parametrize("below", [0.0, 1.0])
+def test_a_row_to_learn_from_points_at_a_sentence_or_says_that_there_is_none(
+    maker: RowMaker, below: float
 ) -> None:
-    made, _ = rows(replace(maker, abstain_below=below), *(example(*fact) for fact in FACTS.items()))
-    for row in made:
-        *_, hint, _ = row.messages[-1]["content"].split("\n\n")
-        assert hint.startswith(told)
+    """Whatever the evidence would be taken for: what is weak never reaches the voice."""
+    judging = replace(maker, abstain_below=below)
+    made, _ = rows(judging, *(example(*fact) for fact in FACTS.items()))
+    assert hints(made) == {HIGHLIGHTS[:17]}
+    declines = example("Is there a blue tent?", "No note of it.", declines=True)
+    assert hints(rows(judging, declines)[0]) == {NO_HIGHLIGHTS[:17]}
+
+
+@pytest.mark.parametrize(("below", "told"), [(0.0, HIGHLIGHTS[:17]), (1.0, NO_HIGHLIGHTS[:17])])
+def test_a_row_of_the_gate_says_what_is_served(maker: RowMaker, below: float, told: str) -> None:
+    examples = [example(*fact) for fact in FACTS.items()]
+    splits: dict[str, Split] = {question_key(e): "gate" for e in examples}
+    made, _ = replace(maker, abstain_below=below).rows(examples, splits)
+    assert hints(made) == {told}
 
 
 def test_a_changed_value_is_changed_in_the_sentence_pointed_at_as_well(maker: RowMaker) -> None:
