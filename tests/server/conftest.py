@@ -24,8 +24,8 @@ DOCUMENTS = {
 }
 # A tiny model learns one sentence in some forty steps.
 TEACHABLE = {
-    "n_epochs": 24,
-    "learning_rate": 0.005,
+    "n_epochs": 40,
+    "learning_rate": 0.003,
     "batch_tokens": 2048,
     "patience": 100,
     "gate_minutes": 0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.read import BUILT_IN
+from retrieval import read, verify
 from server import doctor
 from server.errors import AlreadyRunning
 from server.settings import Settings
@@ -44,8 +44,9 @@ def test_a_reranker_that_is_not_there_is_the_reason(
         Runner(settings).run(listener)
 
 
-def test_the_doctor_looks_where_the_reader_is() -> None:
-    assert doctor.READER == BUILT_IN
+def test_the_doctor_looks_where_reader_and_verifier_are() -> None:
+    assert doctor.DATA / "reader" == read.BUILT_IN
+    assert doctor.DATA / "verifier" == verify.BUILT_IN
 
 
 def test_a_reader_that_is_not_there_is_the_reason(tiny_settings: Settings, tmp_path: Path) -> None:
