@@ -11,6 +11,8 @@ from benchmarks.reader import fit
 from benchmarks.reader_network import Network
 from benchmarks.reader_pairs import Pair
 from retrieval.verify import Verifier
+from tuning.generator import locate
+from tuning.source import DEFAULT_GENERATOR
 
 LAMP = (
     "The Polaris lamp was built in Bremen in 1931 and burns for nine hours on one filling. "
@@ -20,8 +22,12 @@ SENTENCES = [(0, 86), (87, len(LAMP))]
 
 
 @pytest.fixture(scope="module")
-def verifier(models: Path) -> Verifier:
-    (base,) = models.iterdir()
+def base(models: Path) -> Path:
+    return Path(locate(DEFAULT_GENERATOR, models_dir=models))
+
+
+@pytest.fixture(scope="module")
+def verifier(base: Path) -> Verifier:
     return Verifier(base, "cpu")
 
 
@@ -45,7 +51,7 @@ def test_an_answer_is_found_in_its_sentence(
     [
         "What did the Polaris lamp cost?",
         "When was the Polaris lamp restored?",
-        "Who built the Polaris lamp?",
+        "Which ship brought the Polaris lamp?",
         "How many keepers have drowned?",
     ],
 )
@@ -54,9 +60,10 @@ def test_a_near_miss_is_none(verifier: Verifier, question: str) -> None:
     assert max(scores) < 0
 
 
-def test_its_recipe_makes_what_it_reads(models: Path, tmp_path: Path) -> None:
+def test_its_recipe_makes_what_it_reads(base: Path, models: Path, tmp_path: Path) -> None:
+    start = LAMP.index("Ada Frost")
     pairs = [
-        Pair("Who lights it?", LAMP, 105, 126, "answer", "Lamps"),
+        Pair("Who lights it?", LAMP, start, start + len("Ada Frost"), "answer", "Lamps"),
         Pair("What did it cost?", LAMP, 0, 0, "near", "Lamps"),
     ]
     with warnings.catch_warnings():
@@ -64,6 +71,5 @@ def test_its_recipe_makes_what_it_reads(models: Path, tmp_path: Path) -> None:
         network = Network.verifier(models)
         made = fit(network, pairs, pairs, dressed=lambda p: p, minutes=0.01, out=tmp_path)
     assert made["steps"] >= 1
-    (base,) = models.iterdir()
     trained = Verifier(base, "cpu", adapter=tmp_path)
     assert len((trained.read("Who lights it?", [(None, LAMP)], [SENTENCES]) or [[]])[0]) == 2
