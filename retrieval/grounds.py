@@ -35,7 +35,7 @@ _CLOSED = (-2.07, 0.26, 6.5)
 # What a verifier says of an open question counts as far as the passage has the question's words: of
 # near misses they are many, and what is asked in other words than the passage's it may miss.
 _VERIFIED = (-2.36, 0.3, 4.0, 0.13)
-VERIFIED = 3  # hits that a verifier looks at
+VERIFIED_HITS = 3  # hits that a verifier looks at
 VERIFIED_WEIGHT = 0.02  # of a logit, in the ranking of sentences
 _FORMULA = 3  # counts up with every change of these weights: fitted thresholds are then foreign
 DEFAULT_THRESHOLD = 0.32
@@ -164,12 +164,12 @@ def _odds(sentence: Sentence, bias: float, reading: float, closeness: float) -> 
 
 
 def _best_hits(ranked: Sequence[Sentence]) -> list[int]:
-    """The numbers of the `VERIFIED` hits with the best odds, as the reader sees it."""
+    """The numbers of the `VERIFIED_HITS` hits with the best odds, as the reader sees it."""
     best: dict[int, float] = {}
     for sentence in ranked:
         odds = _odds(sentence, *_OPEN)
         best[sentence.hit] = max(odds, best.get(sentence.hit, -math.inf))
-    return sorted(best, key=lambda hit: -best[hit])[:VERIFIED]
+    return sorted(best, key=lambda hit: -best[hit])[:VERIFIED_HITS]
 
 
 def _in_doubt(sentences: Sequence[Sentence], threshold: float) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from retrieval.embed import Embedder
-from retrieval.grounds import VERIFIED, Judge
+from retrieval.grounds import VERIFIED_HITS, Judge
 from retrieval.read import Reader
 from retrieval.records import Hit, Passage
 
@@ -112,10 +112,10 @@ def test_a_verifier_reads_the_best_hits_and_is_believed(judge: Judge) -> None:
     assert doubted.confidence < found.confidence
     assert found.sentences[0].text == sure.answer and found.sentences[0].verified == 10
     ((first, *others),) = doubting.asked
-    assert first == ("Crossing", FERRY) and len(others) == VERIFIED - 1
+    assert first == ("Crossing", FERRY) and len(others) == VERIFIED_HITS - 1
     everything = [*found.sentences, *found.others]
     assert {s.hit for s in everything} == {0, 1, 2, 3}
-    assert len({s.hit for s in everything if s.verified is not None}) == VERIFIED
+    assert len({s.hit for s in everything if s.verified is not None}) == VERIFIED_HITS
 
 
 def test_a_verifier_is_asked_only_where_it_can_decide(judge: Judge) -> None:
