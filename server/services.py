@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import ExitStack
@@ -55,6 +56,8 @@ from tuning.generator import locate
 from tuning.query_adapter import QueryAdapter
 from tuning.search_data import ADAPTER_FILE
 from tuning.source import DEFAULT_GENERATOR, default_gguf
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STORE_NAME = "default"
 SECONDS_PER_DAY = 86_400
@@ -186,7 +189,10 @@ AppServices = NamedDependency[SkipValidation[Services]]
 def verifier_for(settings: Settings) -> Verifier | None:
     """The verifier beside the built-in reader; none where the default generator is missing."""
     built_in = settings.reader == "auto" and settings.embedder == DEFAULT_EMBEDDER
-    if settings.verifier == "none" or not built_in or default_gguf() is None:
+    if settings.verifier == "none" or not built_in:
+        return None
+    if default_gguf() is None:
+        logger.warning("no verifier: it needs %r, which is not installed", DEFAULT_GENERATOR)
         return None
     base = locate(DEFAULT_GENERATOR, models_dir=settings.folder("models"))
     return Verifier(Path(base), settings.device)
