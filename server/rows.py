@@ -6,8 +6,10 @@ reply whose figures no passage holds would teach the voice to invent, so it is l
 
 What a prompt says of the evidence is always right in a row to learn from: it points at a sentence
 where the reply answers, and says that there is none where it declines. So a voice learns to
-trust it, as the server does, which declines without a draft where the evidence is weak. The
-gate's rows are as they are served, mistakes and all.
+trust it, as the server does, which declines without a draft where the evidence is weak. Where a
+reply needs no passage and none is found, most prompts say neither: a voice that has seen many
+helpful replies behind "none" would answer unanswerable questions alike, and one that has seen
+none would turn every request away. The gate's rows are as they are served, mistakes and all.
 
 Where few replies hold facts, reading drills from the documents are added (`drills.py`). Of the
 rows with gold, some show nothing else, in some the values are changed (`vary.py`), and beside
@@ -54,6 +56,7 @@ class RowShares:
     gold_only: float = 0.2  # of the rows with gold: no distractors
     none: float = 0.2  # of the rows with documents: the gold is withheld
     varied: float = 0.5  # of the rows with gold: other values
+    untold: float = 0.65  # of the rows that need no passage and find none: that is not told
     drills: float = 0.5  # of the rows: what is filled up with drills where replies hold few facts
     replay: float = 0.1  # of all rows: the base's own answers
 
@@ -151,7 +154,10 @@ class RowMaker:
                 texts = [*passages, *best]
                 example, texts = _varied(example, texts, making.own, making.random_)
                 passages, best = texts[: len(passages)], texts[len(passages) :]
-        making.rows.append(self._row(example, passages, best, split=split, kind=kind))
+        needless = kind == "chat" and split != "gate" and not best
+        untold = needless and making.random_.random() < self.shares.untold
+        told = None if untold else best
+        making.rows.append(self._row(example, passages, told, split=split, kind=kind))
 
     def _shown(
         self, example: Example, hits: Sequence[Hit], *, told: Told | None
@@ -203,7 +209,7 @@ class RowMaker:
         self,
         example: Example,
         passages: Sequence[Evidence],
-        best: Sequence[Evidence],
+        best: Sequence[Evidence] | None,
         *,
         split: Split,
         kind: str,
@@ -218,7 +224,7 @@ class RowMaker:
         shown = [_text(item) for item in passages[: prompt.shown]]
         beyond = [
             _text(item)
-            for item in best
+            for item in best or ()
             if not any(item.text in " ".join(text.split()) for text in shown)
         ]
         return Row(

@@ -265,6 +265,7 @@ def open_services(settings: Settings) -> Services:
                     gold_only=settings.rows_gold_only,
                     none=settings.rows_none,
                     varied=settings.rows_varied,
+                    untold=settings.rows_untold,
                     drills=settings.rows_drills,
                     replay=settings.rows_replay,
                 ),

@@ -83,6 +83,9 @@ class Settings:
     rows_gold_only: float = setting(0.2, "share of the rows with gold that show nothing else")
     rows_none: float = setting(0.2, "share of a voice's rows whose document is withheld")
     rows_varied: float = setting(0.5, "share of the rows with gold whose values are changed")
+    rows_untold: float = setting(
+        0.65, "share of the rows whose reply needs no passage that do not say that none is found"
+    )
     rows_drills: float = setting(0.5, "share of a voice's rows that must read the documents")
     rows_replay: float = setting(0.1, "share of a voice's rows that are the base's own answers")
     queue_length: int = setting(32, "questions that may wait for the generator; more get 429")
@@ -109,9 +112,10 @@ class Settings:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.hits > MOST_HITS:
             raise SettingsError(f"hits is {self.hits}: use at most {MOST_HITS}")
-        for name in ("rows_gold_only", "rows_none", "rows_varied", "rows_drills", "rows_replay"):
-            if getattr(self, name) > 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}: a share is 0 to 1")
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name.startswith("rows_") and value > 1:
+                raise SettingsError(f"{entry.name} is {value}: a share is 0 to 1")
         if not 0 < self.port < 65536:
             raise SettingsError(f"port is {self.port}: choose one between 1 and 65535")
         if self.log_level not in LOG_LEVELS:

@@ -182,6 +182,20 @@ def test_a_row_to_learn_from_points_at_a_sentence_or_says_that_there_is_none(
     assert hints(rows(judging, declines)[0]) == {NO_HIGHLIGHTS[:17]}
 
 
+@pytest.mark.parametrize(
+    ("untold", "below", "told"),
+    [(1.0, 0.0, HIGHLIGHTS[:17]), (1.0, 1.0, None), (0.0, 1.0, NO_HIGHLIGHTS[:17])],
+)
+def test_where_a_reply_needs_no_passage_and_finds_none_its_prompt_need_not_say_so(
+    maker: RowMaker, untold: float, below: float, told: str | None
+) -> None:
+    shares = replace(maker.shares, untold=untold)
+    found = replace(maker, shares=shares, abstain_below=below)
+    made, kinds = rows(found, example("What a tent!", "Fair winds."))
+    assert dict(kinds) == {"chat": 1} and made[0].passages
+    assert (hints(made) & {HIGHLIGHTS[:17], NO_HIGHLIGHTS[:17]}) == ({told} if told else set())
+
+
 @pytest.mark.parametrize(("below", "told"), [(0.0, HIGHLIGHTS[:17]), (1.0, NO_HIGHLIGHTS[:17])])
 def test_a_row_of_the_gate_says_what_is_served(maker: RowMaker, below: float, told: str) -> None:
     examples = [example(*fact) for fact in FACTS.items()]
