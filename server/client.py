@@ -8,6 +8,7 @@ there is one code path, and this module knows no command.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ import httpx
 
 from server.errors import ServerError
 from server.settings import Settings
+
+START_SECONDS = 120  # the longest start: a model is imported, once
 
 
 class ClientError(ServerError):
@@ -122,11 +125,15 @@ class Client:
 
 @contextmanager
 def connect(settings: Settings, *, url: str | None = None) -> Iterator[Client]:
-    """The client of a running server, or of the same app started here."""
+    """The client of a running server, or of the same app started here.
+
+    A server that is still starting is waited for.
+    """
     from server.lock import find_server
 
     if url is None and (holder := find_server(settings.data_dir)):
         url = holder.url
+        _await_start(url, settings.data_dir)
     if url is not None:
         client = Client(url, settings.api_key, in_process=False)
         try:
@@ -140,6 +147,21 @@ def connect(settings: Settings, *, url: str | None = None) -> Iterator[Client]:
             yield client
         finally:
             client.close()
+
+
+def _await_start(url: str, data_dir: Path) -> None:
+    """Return when `url` takes connections, or its server no longer holds the directory."""
+    from server.lock import find_server
+
+    address = httpx.URL(url)
+    deadline = time.monotonic() + START_SECONDS
+    while find_server(data_dir) and time.monotonic() < deadline:
+        try:
+            socket.create_connection((address.host, address.port or 80), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextmanager
