@@ -39,12 +39,18 @@ NO_DOCUMENTS = (
     "Add some with `houseword ingest PATH`, and ask again."
 )
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
-# Greetings and thanks are answered without a search. Short, and nothing else in them; the limit
-# also keeps the pattern's backtracking harmless.
+# Greetings, thanks and praise are answered without a search. Short, and nothing else in them; the
+# limit also keeps the pattern's backtracking harmless.
 _SMALL_TALK_CHARACTERS = 80
 _SMALL_TALK = re.compile(
-    r"\W*((hi|hello|hey|good (morning|afternoon|evening|day)|thanks?|thank you|cheers|bye|goodbye"
-    r"|good night|see you)\b( (there|again|all|everyone|so much|very much|a lot|for your help"
+    r"\W*((hi|hello|hey|good (morning|afternoon|evening|day|night)|bye|goodbye|see you"
+    r"|have a (good|great|lovely|nice) (day|evening|one|weekend)"
+    r"|(no )?thanks?|(no )?thank you|cheers|ok|okay|great|perfect|brilliant|lovely|wonderful|got it"
+    r"|(that|it)('s| is| was) (all|it|clear|great|perfect|((very|really|so) )?helpful)"
+    r"|that (helped|helps|worked|works|did it)"
+    r"|you('re| are|'ve been| have been)"
+    r" (great|wonderful|the best|((very|really|so) )?(helpful|kind)))"
+    r"\b( (there|again|all|everyone|so much|very much|a lot|for your (help|reply)|for now|i needed"
     r"|you|friend|and|the team))*\W*)+",
     re.IGNORECASE,
 )
@@ -163,8 +169,8 @@ def _policy(services: Services, question: Question) -> Policy:
 
 
 def is_small_talk(text: str) -> bool:
-    """Whether a message is a greeting or thanks and nothing else."""
-    text = text.strip()
+    """Whether a message greets, thanks or praises, and nothing else."""
+    text = text.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return len(text) <= _SMALL_TALK_CHARACTERS and bool(_SMALL_TALK.fullmatch(text))
 
 
