@@ -70,6 +70,7 @@ class Question:
     keep: bool = True  # keep the words of the turn, not only its figures
     schema: Mapping[str, Any] | None = None  # the answer is JSON that meets it
     grounding: Policy | None = None  # None: the server's own policy
+    whole: bool = False  # a talk that is too long is refused; else its oldest turns are left out
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
 
     Raises `NotFound` for an unknown model or store, `PromptTooLong` for too much text.
     """
-    services.engine.check_length(question.messages)
+    services.engine.check_length(_needed(question))
     adapter = services.resolve_model(owner, question.model)
     task = services.task_of(owner, question.model)
     question, cites = _for_task(task, question)
@@ -135,6 +136,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         budget=services.settings.prompt_tokens,
         count_tokens=services.engine.count_tokens,
         highlights=highlights(grounds),
+        room=None if question.whole else services.engine.room(question.sampling.max_tokens),
     )
     return Prepared(
         question,
@@ -150,6 +152,13 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         grounds=grounds,
         formulas=services.formulas_of(owner, question.model),
     )
+
+
+def _needed(question: Question) -> Sequence[Message]:
+    """The messages that a prompt cannot do without."""
+    *history, last = question.messages
+    kept = history if question.whole else [m for m in history if m["role"] == "system"]
+    return [*kept, last]
 
 
 def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bool]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.errors import ApiError
-from server.prompt import FIXTURES, Message
+from server.prompt import FIXTURES, LONGEST_TOKEN, Message
 from tuning.adapter import AdapterSet
 from tuning.errors import PromptTooLong, is_out_of_memory
 from tuning.generate import Piece, Sampling, answer
@@ -27,7 +27,6 @@ from tuning.grammar import Grammars
 logger = logging.getLogger(__name__)
 
 SLOTS = 4  # answers that are written in turns; more wait in the queue
-LONGEST_TOKEN = 100  # characters; longer text per token of the context cannot fit
 
 
 class Overloaded(ApiError):
@@ -141,6 +140,13 @@ class Engine:
         characters = sum(len(message["content"]) for message in messages)
         if characters > LONGEST_TOKEN * self.context_tokens:
             raise self._too_long(f"{characters} characters")
+
+    def room(self, answer_tokens: int) -> int:
+        """Tokens that a prompt may have, so that an answer of that length fits behind it.
+
+        A quarter of the context is kept free at most: a longer answer is cut when it is written.
+        """
+        return self.context_tokens - min(answer_tokens, self.context_tokens // 4)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a prompt; safe from any thread. Raises PromptTooLong."""

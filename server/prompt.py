@@ -16,6 +16,8 @@ Message = dict[str, str]
 CountTokens = Callable[[str], int]
 
 VERSION = 2
+LONGEST_TOKEN = 100  # characters; longer text per token of the context cannot fit
+MESSAGE_TOKENS = 8  # of a message beside its words, at most
 WITH_PASSAGES = (
     "Answer from these passages of the house's documents. "
     "If they do not hold the answer, say that you do not have it."
@@ -48,8 +50,12 @@ def build(
     budget: int,
     count_tokens: CountTokens,
     highlights: Sequence[Evidence] | None = None,
+    room: int | None = None,
 ) -> Prompt:
     """Build the prompt of one answer from a conversation and its hits, best hit first.
+
+    `room` is how many tokens the whole may have: the oldest turns are left out until it fits, and
+    a long question leaves less for passages. None: whatever it needs.
 
     Hits are shown while they fit into `budget` tokens (the first is always shown, cut at the
     budget); the best stands last. Behind it come the `highlights`: the sentences that answer
@@ -60,6 +66,31 @@ def build(
     *history, last = messages
     system = [m["content"] for m in history if m["role"] == "system"]
     talk = [m for m in history if m["role"] != "system"]
+    question = last["content"]
+    instruction = "\n\n".join([*system, WITH_PASSAGES if evidence else WITHOUT_PASSAGES])
+    told = _told(highlights) if evidence else []
+    if room is not None:
+        room -= sum(map(count_tokens, (question, instruction, *told))) + 2 * MESSAGE_TOKENS
+        budget = max(0, min(budget, room))
+    shown, spent = _shown(evidence, budget, count_tokens)
+    if shown:
+        question = "\n\n".join([*reversed(shown), *told, f"Question: {question}"])
+    if room is not None:
+        talk = _newest(talk, room - spent, count_tokens)
+    return Prompt(
+        messages=(
+            {"role": "system", "content": instruction},
+            *talk,
+            {"role": last["role"], "content": question},
+        ),
+        shown=len(shown),
+    )
+
+
+def _shown(
+    evidence: Sequence[Evidence], budget: int, count_tokens: CountTokens
+) -> tuple[list[str], int]:
+    """The passages that fit into a budget, the first one in any case, and their tokens."""
     shown: list[str] = []
     room = budget
     for item in evidence:
@@ -69,20 +100,25 @@ def build(
             if shown:
                 break
             text = text[: max(200, len(text) * room // cost)]
+            cost = count_tokens(text) + 2
         shown.append(text)
         room -= cost
-    instruction = WITH_PASSAGES if shown else WITHOUT_PASSAGES
-    question = last["content"]
-    if shown:
-        question = "\n\n".join([*reversed(shown), *_told(highlights), f"Question: {question}"])
-    return Prompt(
-        messages=(
-            {"role": "system", "content": "\n\n".join([*system, instruction])},
-            *talk,
-            {"role": last["role"], "content": question},
-        ),
-        shown=len(shown),
-    )
+    return shown, budget - room
+
+
+def _newest(talk: list[Message], room: int, count_tokens: CountTokens) -> list[Message]:
+    """The newest whole turns that `room` tokens hold; a turn begins with the user's message."""
+    kept = len(talk)
+    for start in reversed(range(len(talk))):
+        content = talk[start]["content"]
+        if len(content) > LONGEST_TOKEN * max(room, 0):  # nobody need read what cannot fit
+            break
+        room -= count_tokens(content) + MESSAGE_TOKENS
+        if room < 0:
+            break
+        if talk[start]["role"] == "user" or start == 0:
+            kept = start
+    return talk[kept:]
 
 
 def _told(highlights: Sequence[Evidence] | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_long_row_of_thanks_is_judged_in_no_time(taught, base: str, turn) -> N
         model=base, messages=[{"role": "user", "content": thanks}], max_tokens=1
     )
     assert turn(taught, answer.id)["stores"]
+
+
+def test_a_talk_longer_than_the_context_loses_its_oldest_turns_whole(
+    taught, base: str, turn
+) -> None:
+    old: list[Any] = [
+        {"role": role, "content": f"{role} {number} " + "of old " * 40}
+        for number in range(40)
+        for role in ("user", "assistant")
+    ]
+    answer = taught.client.chat.completions.create(model=base, messages=[*old, *PRICE])
+    row = turn(taught, answer.id)
+    _, *kept, question = row["messages"]
+    assert question["content"].endswith(f"Question: {PRICE[0]['content']}")
+    assert 0 < len(kept) < len(old) and kept == old[-len(kept) :] and kept[0]["role"] == "user"
+    room = taught.services.engine.room(taught.services.settings.max_tokens)
+    assert room - 800 < row["usage"]["prompt_tokens"] <= room
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert json.loads(row["conversation"]) == [*old, *PRICE], "what was asked is kept whole"
 
 
 def test_tool_choice_none_turns_the_search_off(taught, base: str, turn) -> None:

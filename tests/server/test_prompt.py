@@ -8,7 +8,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.prompt import FIXTURES, VERSION, WITH_PASSAGES, WITHOUT_PASSAGES, Evidence, build
+from server.prompt import (
+    FIXTURES,
+    MESSAGE_TOKENS,
+    VERSION,
+    WITH_PASSAGES,
+    WITHOUT_PASSAGES,
+    Evidence,
+    build,
+)
 
 WORDS = st.lists(st.sampled_from(["rain", "tent", "45", "days", "\n"]), min_size=1, max_size=40)
 TEXT = WORDS.map(" ".join)
@@ -95,6 +103,64 @@ def test_a_first_passage_over_the_budget_is_cut_to_about_the_budget() -> None:
     evidence = [Evidence("rain " * 1000)]
     prompt = build([user("Q?")], evidence, budget=100, count_tokens=words)
     assert 80 <= words(prompt.messages[-1]["content"]) <= 104
+
+
+def turns(*sizes: int) -> list[dict[str, str]]:
+    """A talk of so many words a message, the user's first."""
+    roles = ("user", "assistant")
+    return [
+        {"role": roles[n % 2], "content": f"m{n} " + "word " * (size - 1)}
+        for n, size in enumerate(sizes)
+    ]
+
+
+@given(sizes=st.lists(st.integers(1, 60), max_size=12), room=st.integers(1, 400))
+def test_a_talk_that_is_too_long_loses_its_oldest_turns_whole(sizes: list[int], room: int) -> None:
+    talk = turns(*sizes)
+    prompt = build([*talk, user("Q?")], [], budget=100, count_tokens=words, room=room)
+    system, *kept, question = prompt.messages
+    assert (system["content"], question) == (WITHOUT_PASSAGES, user("Q?"))
+    assert kept == talk[len(talk) - len(kept) :]
+    assert not kept or kept[0]["role"] == "user"
+
+    def tokens(messages: list[dict[str, str]]) -> int:
+        return sum(words(message["content"]) + MESSAGE_TOKENS for message in messages)
+
+    assert not kept or tokens([system, *kept, question]) <= room
+    longer = [*talk[max(len(talk) - len(kept) - 2, 0) : len(talk) - len(kept)], *kept]
+    if len(talk) % 2 == 0 and longer != kept:
+        assert tokens([system, *longer, question]) > room, "no turn is left out needlessly"
+
+
+def test_a_talk_that_the_house_begins_is_kept_where_it_fits() -> None:
+    talk = [{"role": "assistant", "content": "Welcome."}, *turns(3, 3)]
+    for room, kept in ((100, talk), (55, talk[1:])):
+        prompt = build([*talk, user("Q?")], [], budget=100, count_tokens=words, room=room)
+        assert list(prompt.messages[1:-1]) == kept
+
+
+def test_what_cannot_fit_is_not_even_counted() -> None:
+    def count(text: str) -> int:
+        assert len(text) < 1_000_000
+        return words(text)
+
+    talk = [user("x" * 1_000_000), {"role": "assistant", "content": "Fine."}, *turns(3, 3)]
+    prompt = build([*talk, user("Q?")], [], budget=100, count_tokens=count, room=200)
+    assert list(prompt.messages[1:-1]) == talk[2:]
+
+
+def test_a_long_question_leaves_less_for_passages_and_passages_less_for_the_talk() -> None:
+    evidence = [Evidence("rain " * 40), Evidence("tent " * 40)]
+    question = user("why " * 100)
+    for room, shown, kept in ((400, 2, 4), (260, 2, 2), (240, 2, 0), (200, 1, 0)):
+        prompt = build(
+            [*turns(10, 10, 10, 10), question],
+            evidence,
+            budget=100,
+            count_tokens=words,
+            room=room,
+        )
+        assert (prompt.shown, len(prompt.messages) - 2) == (shown, kept), room
 
 
 def test_the_same_question_and_hits_give_the_same_prompt() -> None:
