@@ -12,13 +12,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.filter import Filter
 from retrieval.grounds import HITS, Grounds
 from retrieval.records import Hit
-from server.cite import Change
 from server.followup import standalone
 from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
@@ -257,11 +255,10 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
                     status = "completed"
-                    changes = tuple(mended.changes) if mended else ()
-                    cited = tuple(mended.cited) if mended else ()
                     await asyncio.to_thread(
-                        _record, services, prepared, turn_id, text, usage, changes, cited
+                        _record, services, prepared, turn_id, text, usage, mended
                     )
+                    cited = tuple(mended.cited) if mended else ()
                     yield Part(out, piece.finish_reason, cited, usage)
                 elif out or not begun:
                     # The first part tells that it has begun, even where no word may leave yet:
@@ -275,8 +272,9 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
             ticket.cancel()
             if status != "completed":
                 # Not awaited: whoever closes a stream cancels every wait in it.
-                keep = partial(_record, services, prepared, turn_id, text, usage, status=status)
-                asyncio.get_running_loop().run_in_executor(None, keep)
+                asyncio.get_running_loop().run_in_executor(
+                    None, _record, services, prepared, turn_id, text, usage, mended, status
+                )
 
 
 def _record(
@@ -285,11 +283,11 @@ def _record(
     turn_id: str,
     text: str,
     usage: dict[str, int],
-    changes: tuple[Change, ...] = (),
-    cited: tuple[Hit, ...] = (),
+    mended: Mends | None = None,
     status: Status = "completed",
 ) -> None:
     keep = prepared.question.keep
+    changes, cited = (mended.changes, mended.cited) if mended else ([], [])
     services.turns.record(
         Turn(
             id=turn_id,

@@ -13,6 +13,7 @@ from server.prompt import Message
 
 _FEW_WORDS = 2  # content words; with fewer a question hardly names its subject
 _LEANING_WORDS = 4
+_MOST_BEFORE = 3  # messages that one may lean on, each on the one before it
 _OPENING = re.compile(
     r"\W*(?:and|but|also|or|then|so|what about|how about|what if|why not|for)\b", re.IGNORECASE
 )
@@ -25,14 +26,16 @@ _REFERS = re.compile(
 def standalone(messages: Sequence[Message]) -> str:
     """Return the last message, behind the user's message before it where it leans on that.
 
-    It leans where it opens like a continuation, names next to nothing, or is short and refers to
+    That one may lean on an earlier one in turn. A message leans where it opens like a continuation, names next to nothing, or is short and refers to
     something ("it", "those"). The words of both are searched, so a wrong guess costs little.
     """
-    asked = messages[-1]["content"]
-    before = [message["content"] for message in messages[:-1] if message["role"] == "user"]
-    if not before or not _leans(asked):
-        return asked
-    return f"{before[-1]}\n{asked}"
+    *before, asked = [message["content"] for message in messages if message["role"] == "user"]
+    needed = [asked]
+    for text in reversed(before[-_MOST_BEFORE:]):
+        if not _leans(needed[0]):
+            break
+        needed.insert(0, text)
+    return "\n".join(needed)
 
 
 def _leans(text: str) -> bool:

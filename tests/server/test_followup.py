@@ -43,6 +43,15 @@ def test_a_question_that_names_its_subject_stands_alone(question: str) -> None:
     assert standalone(conversation(question)) == question
 
 
+def test_a_follow_up_of_a_follow_up_is_searched_with_all_that_it_leans_on() -> None:
+    talk = [*conversation("And the price?"), {"role": "user", "content": "Thanks! In blue?"}]
+    assert standalone(talk) == f"{BEFORE}\nAnd the price?\nThanks! In blue?"
+    alone = {"role": "user", "content": "Which tents keep rain out for three winters?"}
+    assert standalone([*talk, alone]) == alone["content"]
+    more = [*talk, alone, {"role": "user", "content": "How much?"}]
+    assert standalone(more) == f"{alone['content']}\nHow much?"
+
+
 def test_a_first_message_stands_alone() -> None:
     assert standalone(conversation("How much is it?")[-1:]) == "How much is it?"
 
