@@ -7,7 +7,6 @@ steps of chains all come through here (`chain_run.begin`). It knows no wire form
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,17 +24,12 @@ from server.repair import Mends, Policy, mend
 from server.showing import evidence, highlights, readable, seen
 from server.structured import structured
 from server.turns import Status, Turn
+from server.unread import why_nothing
 from tuning.generate import Sampling
 
 if TYPE_CHECKING:
     from server.services import Services
 
-logger = logging.getLogger(__name__)
-
-NO_DOCUMENTS = (
-    "There are no documents yet, so there is nothing to answer from. "
-    "Add some with `houseword ingest PATH`, and ask again."
-)
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
 # Greetings, thanks and praise are answered without a search. Short, and nothing else in them; the
 # limit also keeps the pattern's backtracking harmless.
@@ -112,11 +106,12 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     question = structured(services.engine.grammars, task, question)
     cites = cites and question.sampling.grammar is None
     policy = _policy(services, question) if cites else "off"
-    stores, found = _search(services, owner, question)
-    if stores is None and question.sampling.grammar is None:
-        return Prepared(
-            question, owner, question.model, adapter, (), (), (), ready_text=NO_DOCUMENTS
-        )
+    stores = _stores(services, owner, question)
+    documents = sum(services.library.stores.get(store).documents for store in stores)
+    if stores and not documents and question.sampling.grammar is None:
+        told = why_nothing(services.ledger, owner, stores)
+        return Prepared(question, owner, question.model, adapter, stores, (), (), ready_text=told)
+    found = _search(services, stores, question)
     grounds = Grounds()
     if stores:
         grounds = services.library.calibrations.judge(
@@ -141,7 +136,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
         owner,
         question.model,
         adapter,
-        stores or (),
+        stores,
         seen(shown[: prompt.shown], grounds) if prompt.shown else (),
         prompt.messages,
         services.engine.encode(prompt.messages),
@@ -181,25 +176,23 @@ def is_small_talk(text: str) -> bool:
     return len(text) <= _SMALL_TALK_CHARACTERS and bool(_SMALL_TALK.fullmatch(text))
 
 
-def _search(
-    services: Services, owner: str, question: Question
-) -> tuple[tuple[str, ...] | None, tuple[Hit, ...]]:
-    """The stores that were searched (None: there are no documents yet) and their hits."""
-    asked = question.messages[-1]["content"]
-    if question.stores is not None:
-        for store_id in question.stores:
-            services.store(owner, store_id)
-    if not question.search or is_small_talk(asked):
-        return (), ()
-    stores = question.stores
-    if stores is None:
-        stores = (services.default_store(owner),)
-        if services.library.stores.get(stores[0]).documents == 0:
-            return None, ()
+def _stores(services: Services, owner: str, question: Question) -> tuple[str, ...]:
+    """The stores to search; none for small talk. Raises `NotFound` for an unknown one."""
+    for store_id in question.stores or ():
+        services.store(owner, store_id)
+    if not question.search or is_small_talk(question.messages[-1]["content"]):
+        return ()
+    return (services.default_store(owner),) if question.stores is None else question.stores
+
+
+def _search(services: Services, stores: Sequence[str], question: Question) -> tuple[Hit, ...]:
+    """What the stores hold on a question, best first, as it may be shown."""
+    if not stores:
+        return ()
     k = max(question.hits or services.settings.hits, HITS)
     query = standalone(question.messages)
     hits = services.library.search(stores, query, k=k, filter=question.filter)
-    return stores, readable(hits, question=asked)
+    return readable(hits, question=question.messages[-1]["content"])
 
 
 def guard_for(prepared: Prepared) -> Guard:

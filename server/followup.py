@@ -26,8 +26,9 @@ _REFERS = re.compile(
 def standalone(messages: Sequence[Message]) -> str:
     """Return the last message, behind the user's message before it where it leans on that.
 
-    That one may lean on an earlier one in turn. A message leans where it opens like a continuation, names next to nothing, or is short and refers to
-    something ("it", "those"). The words of both are searched, so a wrong guess costs little.
+    That one may lean on an earlier one in turn. A message leans where it opens like a
+    continuation, names next to nothing, or is short and refers to something ("it", "those"). The
+    words of all are searched, so a wrong guess costs little.
     """
     *before, asked = [message["content"] for message in messages if message["role"] == "user"]
     needed = [asked]

@@ -138,6 +138,22 @@ def test_without_documents_it_says_so(server, strict, stream: bool, turn) -> Non
     assert turn(server, turn_id)["answer"] == text
 
 
+def test_a_store_whose_files_all_failed_says_which_and_why(server) -> None:
+    client = server.client
+    store = client.vector_stores.create(name="unread")
+    file = client.files.create(file=("scan.pdf", b"%PDF-1.4 no more"), purpose="user_data")
+    added = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+    assert added.status == "failed"
+    for grounding in ("strict", "flag", "off"):
+        answer = client.chat.completions.create(
+            model=server.services.engine.generator.name,
+            messages=PRICE,
+            extra_body={"vector_store_ids": [store.id], "grounding": grounding},
+        )
+        text = answer.choices[0].message.content
+        assert "1 failed" in text and f"scan.pdf: {added.last_error.message}" in text
+
+
 def test_without_documents_a_greeting_is_answered_all_the_same(server) -> None:
     answer = server.client.chat.completions.create(
         model=server.services.engine.generator.name,
