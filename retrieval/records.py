@@ -43,6 +43,13 @@ class Store:
     bytes: int
     expires_after_days: int | None = None
 
+    @property
+    def expires_at(self) -> int | None:
+        """When it expires if nothing changes in it."""
+        if self.expires_after_days is None:
+            return None
+        return self.last_active_at + self.expires_after_days * 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

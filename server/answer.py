@@ -59,6 +59,7 @@ class Question:
     search: bool = True
     hits: int | None = None
     filter: Filter | None = None
+    least_score: float = 0.0  # hits below it are not shown
     keep: bool = True  # keep the words of the turn, not only its figures
     schema: Mapping[str, Any] | None = None  # the answer is JSON that meets it
     grounding: Policy | None = None  # None: the server's own policy
@@ -177,12 +178,17 @@ def is_small_talk(text: str) -> bool:
 
 
 def _stores(services: Services, owner: str, question: Question) -> tuple[str, ...]:
-    """The stores to search; none for small talk. Raises `NotFound` for an unknown one."""
+    """The stores to search; none for small talk.
+
+    Raises `NotFound` for an unknown one, and a 400 for one that has expired.
+    """
     for store_id in question.stores or ():
-        services.store(owner, store_id)
+        services.searchable_store(owner, store_id)
     if not question.search or is_small_talk(question.messages[-1]["content"]):
         return ()
-    return (services.default_store(owner),) if question.stores is None else question.stores
+    if question.stores is not None:
+        return question.stores
+    return (services.searchable_store(owner, services.default_store(owner)).id,)
 
 
 def _search(services: Services, stores: Sequence[str], question: Question) -> tuple[Hit, ...]:
@@ -191,7 +197,8 @@ def _search(services: Services, stores: Sequence[str], question: Question) -> tu
         return ()
     k = max(question.hits or services.settings.hits, HITS)
     query = standalone(question.messages)
-    hits = services.library.search(stores, query, k=k, filter=question.filter)
+    found = services.library.search(stores, query, k=k, filter=question.filter)
+    hits = [hit for hit in found if hit.score >= question.least_score]
     return readable(hits, question=question.messages[-1]["content"])
 
 

@@ -7,8 +7,10 @@ refused with 400, naming the field.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
+import msgspec
 from msgspec import Meta, Struct
 
 from retrieval.filter import Filter
@@ -17,6 +19,7 @@ from server.errors import ApiError
 from server.prompt import Message
 from server.repair import POLICIES, Policy
 from server.schemas_format import chat_schema
+from server.schemas_search import RankingOptions
 from server.services import Services
 from tuning.generate import Sampling
 
@@ -69,15 +72,16 @@ def question(data: ChatCreate, services: Services) -> Question:
         raise _refused("n", "Only one answer per request is written: leave n out.")
     if data.logprobs or data.top_logprobs:
         raise _refused("logprobs", "Log probabilities are not given out.")
-    stores, hits, filter = file_search(data.tools, data.vector_store_ids)
+    searched = file_search(data.tools, data.vector_store_ids)
     return Question(
         model=data.model,
         messages=_messages(data.messages),
         sampling=_sampling(data, services),
-        stores=stores,
+        stores=searched.stores,
         search=data.tool_choice != "none",
-        hits=hits,
-        filter=filter,
+        hits=searched.hits,
+        filter=searched.filter,
+        least_score=searched.least_score,
         keep=data.store is not False,
         schema=chat_schema(data.response_format),
         grounding=policy(data.grounding),
@@ -142,28 +146,55 @@ def _sampling(data: ChatCreate, services: Services) -> Sampling:
     )
 
 
-def file_search(
-    tools: Sequence[Mapping[str, Any]] | None, stores: Any
-) -> tuple[tuple[str, ...] | None, int | None, Filter | None]:
-    """The stores to search, how many hits to show and which documents count; raises a 400.
+@dataclass(frozen=True, slots=True)
+class FileSearch:
+    """What a request says of its search; None leaves it to the server."""
+
+    stores: tuple[str, ...] | None = None
+    hits: int | None = None
+    filter: Filter | None = None
+    least_score: float = 0.0
+
+
+def file_search(tools: Sequence[Mapping[str, Any]] | None, stores: Any) -> FileSearch:
+    """How a request wants its documents searched; raises a 400 that names the field at fault.
 
     `stores` are those that the request names outside its tools.
     """
-    hits, filters = None, None
-    for tool in tools or []:
-        if tool.get("type") != "file_search":
-            raise _refused("tools", "Only the tool 'file_search' is supported.")
-        stores = tool.get("vector_store_ids") or stores
-        hits = tool.get("max_num_results")
-        filters = tool.get("filters")
+    if any(tool.get("type") != "file_search" for tool in tools or []):
+        raise _refused("tools", "Only the tool 'file_search' is supported.")
+    if tools and len(tools) > 1:
+        message = "One 'file_search' tool is enough: name all vector_store_ids in it."
+        raise _refused("tools", message)
+    tool = tools[0] if tools else {}
+    stores = tool.get("vector_store_ids") or stores
+    hits, filters = tool.get("max_num_results"), tool.get("filters")
     if hits is not None and not (isinstance(hits, int) and 1 <= hits <= 50):
         raise _refused("tools", "max_num_results must be within 1..50.")
-    filter = Filter.parse(filters) if filters is not None else None
-    if stores is None:
-        return None, hits, filter
-    if not isinstance(stores, list) or not all(isinstance(store, str) for store in stores):
+    if stores is not None and not (
+        isinstance(stores, list) and all(isinstance(store, str) for store in stores)
+    ):
         raise _refused("vector_store_ids", "vector_store_ids must be a list of ids.")
-    return tuple(stores), hits, filter
+    return FileSearch(
+        stores=None if stores is None else tuple(stores),
+        hits=hits,
+        filter=Filter.parse(filters) if filters is not None else None,
+        least_score=_ranking(tool.get("ranking_options")).score_threshold,
+    )
+
+
+def _ranking(options: Any) -> RankingOptions:
+    """How the tool ranks what is found; raises a 400 for what would rank otherwise."""
+    if options is None:
+        return RankingOptions()
+    if isinstance(options, dict) and options.get("hybrid_search") is not None:
+        message = "ranking_options.hybrid_search is not supported: the store's own weights count."
+        raise _refused("tools", message)
+    try:
+        return msgspec.convert(options, RankingOptions)
+    except msgspec.ValidationError as error:
+        where = str(error).replace("$", "ranking_options")
+        raise _refused("tools", f"ranking_options: {where}") from None
 
 
 def _refused(param: str, message: str) -> ApiError:

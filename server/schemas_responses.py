@@ -71,16 +71,17 @@ def question(data: ResponseCreate, before: Sequence[Message], services: Services
     if kind not in (None, "none", "auto", "required", "file_search"):
         raise _refused("tool_choice", "tool_choice: the only tool here is 'file_search'.")
     grounding = policy(data.grounding)
-    stores, hits, filter = file_search(data.tools, None)
+    searched = file_search(data.tools, None)
     instructions = [{"role": "system", "content": data.instructions}] if data.instructions else []
     return Question(
         model=data.model,
         messages=questions([*instructions, *before, *messages(data.input)], "input"),
         sampling=_sampling(data, services),
-        stores=stores,
+        stores=searched.stores,
         search=choice != "none",
-        hits=hits,
-        filter=filter,
+        hits=searched.hits,
+        filter=searched.filter,
+        least_score=searched.least_score,
         keep=data.store is not False,
         grounding=grounding,
         schema=text_schema((data.text or {}).get("format")),

@@ -315,9 +315,8 @@ def store_object(
 ) -> StoreObject:
     """A vector store as it is at `now`."""
     days = store.expires_after_days
-    expires_at = None if days is None else store.last_active_at + days * 86_400
     status: Literal["expired", "in_progress", "completed"] = "completed"
-    if expires_at is not None and expires_at <= now:
+    if store.expires_at is not None and store.expires_at <= now:
         status = "expired"
     elif counts.in_progress:
         status = "in_progress"
@@ -329,7 +328,7 @@ def store_object(
         file_counts=file_counts(counts),
         status=status,
         expires_after=None if days is None else StoreExpiry("last_active_at", days),
-        expires_at=expires_at,
+        expires_at=store.expires_at,
         last_active_at=store.last_active_at,
         metadata=store.metadata,
         documents=store.documents,

@@ -30,7 +30,7 @@ from retrieval.verify import Verifier
 from server.chains import Chains
 from server.content import FileContent
 from server.engine import Engine
-from server.errors import NotFound
+from server.errors import ApiError, NotFound
 from server.evaluations import Evaluations
 from server.evaluator import Evaluator
 from server.feedback import Feedbacks
@@ -97,6 +97,13 @@ class Services:
             raise NotFound("vector store", store_id) from None
         if store.owner != owner:
             raise NotFound("vector store", store_id)
+        return store
+
+    def searchable_store(self, owner: str, store_id: str) -> Store:
+        """One store of the owner that may be searched; raises `NotFound`, and a 400 if expired."""
+        store = self.store(owner, store_id)
+        if store.expires_at is not None and store.expires_at <= time.time():
+            raise ApiError(400, f"The vector store '{store_id}' has expired.", code="expired")
         return store
 
     def default_store(self, owner: str) -> str:

@@ -16,7 +16,6 @@ from msgspec import UNSET
 from retrieval.filter import Filter
 from retrieval.records import Hit
 from server.auth import Owner
-from server.errors import ApiError
 from server.ids import new_id
 from server.paging import paginate
 from server.records import Counts, Wanted, Window
@@ -137,8 +136,7 @@ def search_store(
     data: JSONBody[Search],
 ) -> SearchPage:
     """Find passages by meaning and by words; filters apply before the best are chosen."""
-    if _object(services, owner, store_id).status == "expired":
-        raise ApiError(400, f"The vector store '{store_id}' has expired.", code="expired")
+    services.searchable_store(owner, store_id)
     queries = [data.query] if isinstance(data.query, str) else data.query
     options = data.ranking_options or RankingOptions()
     best: dict[int, Hit] = {}

@@ -156,6 +156,54 @@ def test_the_tool_chooses_stores_documents_and_hits(stocked, base: str, shelf: s
     assert names() == ["blue.txt", "red.txt"]
     assert len(names(max_num_results=1)) == 1
     assert names(filters={"type": "eq", "key": "colour", "value": "red"}) == ["red.txt"]
+    assert names(filters={"type": "eq", "key": "colour", "value": "green"}) == []
+    assert names(ranking_options={"ranker": "auto", "score_threshold": 0}) == names()
+
+
+def test_hits_below_the_score_threshold_are_not_shown(stocked, base, shelf, turn) -> None:
+    def scores(least: float) -> list[float]:
+        tool: Any = {
+            "type": "file_search",
+            "vector_store_ids": [shelf],
+            "ranking_options": {"score_threshold": least},
+        }
+        response = stocked.client.responses.create(
+            model=base, input="Which red lamp shines?", max_output_tokens=1, tools=[tool]
+        )
+        return sorted(hit["score"] for hit in turn(stocked, response.id)["hits"])
+
+    low, high = scores(0.0)
+    assert low < high
+    assert scores((low + high) / 2) == [high]
+
+
+@pytest.mark.parametrize("path", ["responses", "chat/completions"])
+def test_an_expired_store_is_not_answered_from(stocked, base: str, path: str) -> None:
+    store = stocked.client.vector_stores.create(
+        name="old", expires_after={"anchor": "last_active_at", "days": 1}
+    )
+    asked = {
+        "model": base,
+        "input": QUESTION,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "tools": [{"type": "file_search", "vector_store_ids": [store.id]}],
+        "max_output_tokens": 1,
+        "max_tokens": 1,
+    }
+    url = f"{stocked.url}/v1/{path}"
+    assert httpx.post(url, json=asked).status_code == 200
+    stocked.services.database.write(
+        lambda connection: connection.execute(
+            "UPDATE stores SET last_active_at = 0 WHERE id = ?", (store.id,)
+        )
+    )
+    refused = [httpx.post(url, json=asked)]
+    refused.append(
+        httpx.post(f"{stocked.url}/v1/vector_stores/{store.id}/search", json={"query": "Bags"})
+    )
+    for answer in refused:
+        assert answer.status_code == 400 and answer.json()["error"]["code"] == "expired"
+    assert stocked.client.vector_stores.retrieve(store.id).status == "expired"
 
 
 def test_results_are_told_where_they_are_asked_for(stocked, base: str) -> None:
@@ -287,6 +335,13 @@ def test_a_schema_that_cannot_be_met_in_time_is_incomplete(stocked, base: str) -
         ({"tools": [{"type": "function", "name": "f", "parameters": {}}]}, "file_search"),
         ({"tools": [{"type": "file_search", "max_num_results": 99}]}, "max_num_results"),
         ({"tools": [{"type": "file_search", "filters": {"type": "like"}}]}, "like"),
+        ({"tools": [{"type": "file_search"}, {"type": "file_search"}]}, "One 'file_search'"),
+        ({"tools": [{"type": "file_search", "ranking_options": {"score_threshold": 2}}]},
+         "score_threshold"),
+        ({"tools": [{"type": "file_search", "ranking_options": {"ranker": "best"}}]}, "ranker"),
+        ({"tools": [{"type": "file_search", "ranking_options": {"hybrid_search":
+         {"embedding_weight": 1, "text_weight": 0}}}]}, "hybrid_search"),
+        ({"tools": [{"type": "file_search", "ranking_options": "all"}]}, "ranking_options"),
         ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
