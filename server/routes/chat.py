@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from litestar import Response, Router, post
+from litestar import Request, Response, Router, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 
@@ -21,17 +21,25 @@ from server.auth import Owner
 from server.chain_run import begin
 from server.errors import error_body, translate
 from server.ids import new_id
+from server.leaving import unless_left
 from server.schemas_chat import ChatCreate, question
-from server.services import AppServices
+from server.services import AppServices, Services
 
 logger = logging.getLogger(__name__)
 
 
 @post("/completions", status_code=200)
 async def create_completion(
-    services: AppServices, owner: Owner, data: JSONBody[ChatCreate]
+    request: Request[Any, Any, Any],
+    services: AppServices,
+    owner: Owner,
+    data: JSONBody[ChatCreate],
 ) -> Response[Any]:
     """Answer a conversation; `stream: true` answers as server-sent events."""
+    return await unless_left(request, _answer(services, owner, data))
+
+
+async def _answer(services: Services, owner: str, data: ChatCreate) -> Response[Any]:
     asked = question(data, services)
     turn_id, created = new_id("chatcmpl"), int(time.time())
     begun = await begin(services, owner, asked, turn_id=turn_id)

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from litestar import Response, Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -22,6 +22,7 @@ from server.auth import Owner
 from server.chain_run import begin
 from server.errors import ApiError, error_body, translate
 from server.ids import new_id
+from server.leaving import unless_left
 from server.prompt import Message
 from server.response_items import Events, Reply, input_items, wants_results, without_results
 from server.responses import StoredResponse
@@ -34,9 +35,16 @@ logger = logging.getLogger(__name__)
 
 @post("/", status_code=200)
 async def create_response(
-    services: AppServices, owner: Owner, data: JSONBody[ResponseCreate]
+    request: Request[Any, Any, Any],
+    services: AppServices,
+    owner: Owner,
+    data: JSONBody[ResponseCreate],
 ) -> Response[Any]:
     """Answer a question; `stream: true` answers as server-sent events."""
+    return await unless_left(request, _answer(services, owner, data))
+
+
+async def _answer(services: Services, owner: str, data: ResponseCreate) -> Response[Any]:
     before = await asyncio.to_thread(services.responses.talk, owner, data.previous_response_id)
     asked = question(data, before, services)
     id, created = new_id("resp"), int(time.time())
