@@ -42,7 +42,8 @@ class Begun:
 async def begin(services: Services, owner: str, question: Question, *, turn_id: str) -> Begun:
     """Prepare an answer up to its first word; of a chain, write every step but the last.
 
-    Raises what `answer.prepare` raises; within a chain with the step's name in front.
+    Raises what `answer.prepare` raises; within a chain with the step's name in front, and with
+    the turns of the steps that ran in the error's `steps`.
     """
     chain = await asyncio.to_thread(services.chains.find, owner, question.model)
     if chain is None:
@@ -81,7 +82,7 @@ class _Run:
             read = await self._read(step, parts)
             last = Begun(prepared, _again(read), tuple(self._turns))
         if last is None:
-            raise _failed(self._chain, steps[-1], ApiError(422, "no step was to run"))
+            raise self._failed(steps[-1], ApiError(422, "no step was to run"))
         # What was to follow is skipped for what this step has written: its turn is the answer's.
         turn = self._turns[-1]
         await asyncio.to_thread(
@@ -103,7 +104,8 @@ class _Run:
             )
             return prepared, write(self._services, prepared, turn_id=turn_id)
         except Exception as error:
-            raise _failed(self._chain, step, error) from error
+            self._turns.pop()
+            raise self._failed(step, error) from error
 
     def _step_question(self, step: Step) -> Question:
         asked = self._question
@@ -124,31 +126,36 @@ class _Run:
         read = [part async for part in self._told(step, parts)]
         if step.schema is not None and read[-1].finish_reason != "stop":
             cut = "what it wrote was cut before it met its schema: give it more max_tokens"
-            raise _failed(self._chain, step, ApiError(422, cut))
+            raise self._failed(step, ApiError(422, cut))
         self._written[step.name] = "".join(part.text for part in read)
         return read
 
     async def _told(self, step: Step, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
         """The parts of a step; what fails says in which step."""
+        begun = False
         async with aclosing(parts):  # type: ignore[type-var]
             try:
                 async for part in parts:
+                    begun = True
                     yield part
             except Exception as error:
-                raise _failed(self._chain, step, error) from error
+                if not begun:  # a full queue, say: there is no turn
+                    self._turns.pop()
+                raise self._failed(step, error) from error
+
+    def _failed(self, step: Step, error: Exception) -> ApiError:
+        """What became of the chain: the step at fault, and the turns of those that ran."""
+        found = translate(error)
+        return ApiError(
+            found.status,
+            f"Step '{step.name}' of the chain '{self._chain.name}' failed: {found.message}",
+            param=f"steps.{step.name}",
+            code=found.code or "chain_step_failed",
+            headers=found.headers,
+            more={"steps": self._turns},
+        )
 
 
 async def _again(parts: Sequence[Part]) -> AsyncIterator[Part]:
     for part in parts:
         yield part
-
-
-def _failed(chain: Chain, step: Step, error: Exception) -> ApiError:
-    found = translate(error)
-    return ApiError(
-        found.status,
-        f"Step '{step.name}' of the chain '{chain.name}' failed: {found.message}",
-        param=f"steps.{step.name}",
-        code=found.code or "chain_step_failed",
-        headers=found.headers,
-    )

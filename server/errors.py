@@ -39,7 +39,10 @@ class AlreadyRunning(ServerError, RuntimeError):
 
 
 class ApiError(ServerError):
-    """An answer other than success. `param` names the field at fault, `code` the case."""
+    """An answer other than success. `param` names the field at fault, `code` the case.
+
+    `more` is what the error tells beside OpenAI's four fields.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class ApiError(ServerError):
         param: str | None = None,
         code: str | None = None,
         headers: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -58,6 +62,7 @@ class ApiError(ServerError):
         self.param = param
         self.code = code
         self.headers = headers or {}
+        self.more = more or {}
 
 
 class NotFound(ApiError, LookupError):
@@ -126,6 +131,7 @@ def error_body(error: ApiError) -> dict[str, Any]:
             "type": error.type,
             "param": error.param,
             "code": error.code,
+            **error.more,
         }
     }
 

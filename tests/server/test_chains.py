@@ -96,12 +96,23 @@ def test_a_failing_step_says_which_and_why(stocked, base, stream: bool) -> None:
         stocked.client.chat.completions.create(model="cut", messages=ASK, stream=stream)
     assert failed.value.status_code == 422
     assert "Step 'long' of the chain 'cut' failed: what it wrote was cut" in failed.value.message
+    (told,) = failed.value.body["steps"]  # type: ignore[index]
+    assert (told["step"], told["model"]) == ("long", base)
+    turn = stocked.client.get(f"/turns/{told['turn']}", cast_to=dict[str, Any])
+    assert turn["status"] == "completed" and turn["answer"].startswith('"')
     store = stocked.client.vector_stores.create(name="passing")
-    named = [{"name": "read", "model": base, "vector_store_ids": [store.id]}]
+    named = [
+        {"name": "first", "model": base, "max_tokens": 2},
+        {"name": "read", "model": base, "vector_store_ids": [store.id]},
+    ]
     assert create(stocked, name, named).status_code == 200
     stocked.client.vector_stores.delete(store.id)
-    with pytest.raises(openai.NotFoundError, match=f"Step 'read' of the chain '{name}' failed"):
+    with pytest.raises(openai.NotFoundError) as missing:
         stocked.client.chat.completions.create(model=name, messages=ASK, stream=stream)
+    assert f"Step 'read' of the chain '{name}' failed" in missing.value.message
+    (told,) = missing.value.body["steps"]  # type: ignore[index]
+    assert told["step"] == "first", "the step that could not begin has no turn"
+    assert stocked.client.get(f"/turns/{told['turn']}", cast_to=dict[str, Any])["conversation"]
 
 
 def test_a_chain_is_listed_told_and_forgotten(stocked, base, desk) -> None:
