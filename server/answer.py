@@ -64,6 +64,17 @@ class Question:
     schema: Mapping[str, Any] | None = None  # the answer is JSON that meets it
     grounding: Policy | None = None  # None: the server's own policy
     whole: bool = False  # a talk that is too long is refused; else its oldest turns are left out
+    given: tuple[Message, ...] = ()  # by people, where `messages` hold a chain's words as well
+
+    @property
+    def vouched(self) -> tuple[Message, ...]:
+        """The messages whose words count as somebody's own, not as what a model wrote."""
+        return self.given or self.messages
+
+    @property
+    def own_words(self) -> str:
+        """What the user says."""
+        return self.vouched[-1]["content"]
 
 
 @dataclass(slots=True)
@@ -82,6 +93,7 @@ class Prepared:
     cites: bool = True  # False: the text is given as written, [1] and all
     policy: Policy = "off"
     grounds: Grounds = field(default_factory=Grounds)
+    read: tuple[Hit, ...] = ()  # by the chain up to here: they may be cited like those shown
     formulas: Formulas = NO_FORMULAS  # of the voice
 
 
@@ -106,7 +118,7 @@ def prepare(services: Services, owner: str, question: Question) -> Prepared:
     question, cites = _for_task(task, question)
     question = structured(services.engine.grammars, task, question)
     cites = cites and question.sampling.grammar is None
-    policy = _policy(services, question) if cites else "off"
+    policy = policy_of(services, question) if cites else "off"
     stores = _stores(services, owner, question)
     documents = sum(services.library.stores.get(store).documents for store in stores)
     if stores and not documents and question.sampling.grammar is None:
@@ -167,7 +179,8 @@ def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bo
     return question, searched and task["kind"] not in UNCITED
 
 
-def _policy(services: Services, question: Question) -> Policy:
+def policy_of(services: Services, question: Question) -> Policy:
+    """How a question's answer is grounded: as its request says, else as the server does."""
     return question.grounding or cast("Policy", services.settings.grounding)
 
 
@@ -184,7 +197,7 @@ def _stores(services: Services, owner: str, question: Question) -> tuple[str, ..
     """
     for store_id in question.stores or ():
         services.searchable_store(owner, store_id)
-    if not question.search or is_small_talk(question.messages[-1]["content"]):
+    if not question.search or is_small_talk(question.own_words):
         return ()
     if question.stores is not None:
         return question.stores
@@ -199,14 +212,14 @@ def _search(services: Services, stores: Sequence[str], question: Question) -> tu
     query = standalone(question.messages)
     found = services.library.search(stores, query, k=k, filter=question.filter)
     hits = [hit for hit in found if hit.score >= question.least_score]
-    return readable(hits, question=question.messages[-1]["content"])
+    return readable(hits, question=question.own_words)
 
 
 def guard_for(prepared: Prepared) -> Guard:
     """What the answer may not hold; a structured one keeps its links: it must meet its schema."""
     return guard_of(
-        prepared.question.messages,
-        [hit.passage.text for hit in prepared.shown],
+        prepared.question.vouched,
+        [hit.passage.text for hit in prepared.read or prepared.shown],
         any_link=prepared.question.sampling.grammar is not None,
     )
 
@@ -215,12 +228,11 @@ def mended_for(prepared: Prepared) -> Mends | None:
     """What makes the draft true to its sources; None where the text stands as it is written."""
     if not prepared.cites:
         return None
-    asked = prepared.question.messages[-1]["content"]
     return mend(
         prepared.policy,
-        prepared.shown,
+        prepared.read or prepared.shown,
         prepared.grounds,
-        message=asked,
+        message=prepared.question.own_words,
         formulas=prepared.formulas,
     )
 

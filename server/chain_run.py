@@ -1,18 +1,23 @@
 """Whoever is named as the model begins to speak: a voice, or a chain, step after step.
 
 Every step is a question of its own through `answer`, and its turn is kept. The last step is
-written as it comes. Chat and responses both begin here. Read `begin` first.
+written as it comes. What vouches for a step's words is what people gave and what the chain has
+read in documents, never what an earlier step wrote.
+
+Chat and responses both begin here. Read `begin` first.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.answer import Part, Prepared, Question, prepare, searched_by, write
+from retrieval.grounds import Grounds
+from retrieval.records import Hit
+from server.answer import Part, Prepared, Question, policy_of, prepare, searched_by, write
 from server.chain import Step, fill, runs
 from server.chains import Chain
 from server.errors import ApiError, translate
@@ -66,6 +71,8 @@ class _Run:
         self._written: dict[str, str] = {}
         self._skipped: list[str] = []
         self._turns: list[dict[str, str]] = []
+        self._grounds = Grounds()  # the best that a step has found
+        self._sources: tuple[Hit, ...] = ()  # what was read so far
 
     async def begin(self) -> Begun:
         steps = self._chain.steps
@@ -74,8 +81,10 @@ class _Run:
             if not runs(step, self._written, self._skipped):
                 self._skipped.append(step.name)
                 continue
-            final = self._is_final(steps[number + 1 :])
-            prepared, parts = await self._prepare(step, final=final)
+            ahead = [runs(later, self._written, self._skipped) for later in steps[number + 1 :]]
+            final = all(run is False for run in ahead)
+            may_answer = True not in ahead
+            prepared, parts = await self._prepare(step, final=final, may_answer=may_answer)
             if final:
                 told = self._told(step, parts)
                 return Begun(prepared, told, tuple(self._turns))
@@ -91,21 +100,36 @@ class _Run:
         turn["turn"] = self._turn_id
         return last
 
-    def _is_final(self, following: Sequence[Step]) -> bool:
-        """Whether no later step will run, as far as is known before this one has written."""
-        return all(runs(step, self._written, self._skipped) is False for step in following)
-
-    async def _prepare(self, step: Step, *, final: bool) -> tuple[Prepared, AsyncIterator[Part]]:
+    async def _prepare(
+        self, step: Step, *, final: bool, may_answer: bool
+    ) -> tuple[Prepared, AsyncIterator[Part]]:
+        """Make a step ready: `final` if no later one runs, `may_answer` unless one surely does."""
         turn_id = self._turn_id if final else new_id("chatcmpl")
         self._turns.append({"step": step.name, "model": step.model, "turn": turn_id})
         try:
             prepared = await asyncio.to_thread(
                 prepare, self._services, self._owner, self._step_question(step)
             )
+            prepared = self._with_what_was_read(prepared, may_answer=may_answer)
             return prepared, write(self._services, prepared, turn_id=turn_id)
         except Exception as error:
             self._turns.pop()
             raise self._failed(step, error) from error
+
+    def _with_what_was_read(self, prepared: Prepared, *, may_answer: bool) -> Prepared:
+        """The step held against all that the chain has read, even where it searches nothing.
+
+        A step in between that searches nothing is left as it is written: nobody is sent that.
+        """
+        before = self._sources
+        self._grounds = max(self._grounds, prepared.grounds, key=_worth)
+        self._sources = _distinct([*self._grounds.hits, *prepared.shown, *before])
+        if not before:
+            return prepared
+        policy = prepared.policy
+        if prepared.cites and may_answer:
+            policy = policy_of(self._services, prepared.question)
+        return replace(prepared, policy=policy, grounds=self._grounds, read=self._sources)
 
     def _step_question(self, step: Step) -> Question:
         asked = self._question
@@ -116,6 +140,8 @@ class _Run:
             asked,
             model=step.model,
             messages=(*before, {**last, "content": text}),
+            # The chain's own prompt is as good as a system message.
+            given=(*before, {"role": "system", "content": step.prompt}, last),
             sampling=replace(asked.sampling, max_tokens=room),
             stores=asked.stores if step.stores is None else step.stores,
             search=asked.search and step.search,
@@ -159,3 +185,12 @@ class _Run:
 async def _again(parts: Sequence[Part]) -> AsyncIterator[Part]:
     for part in parts:
         yield part
+
+
+def _worth(grounds: Grounds) -> tuple[bool, float]:
+    return not grounds.weak, grounds.confidence
+
+
+def _distinct(hits: Iterable[Hit]) -> tuple[Hit, ...]:
+    """The first hit of every passage."""
+    return tuple({hit.passage.id: hit for hit in reversed([*hits])}.values())[::-1]
