@@ -63,6 +63,8 @@ def question(data: ResponseCreate, before: Sequence[Message], services: Services
     for name in _UNSUPPORTED:
         if getattr(data, name):
             raise _refused(name, f"{name} is not supported here.")
+    if data.truncation not in (None, "auto", "disabled"):
+        raise _refused("truncation", "truncation is 'auto' or 'disabled'.")
     for name in data.include or []:
         if name in _UNSUPPORTED_INCLUDES:
             raise _refused("include", f"include: {name} is not given out.")

@@ -82,6 +82,54 @@ def test_its_owner_can_read_what_the_model_saw_and_what_was_changed(grounded) ->
     assert turn["usage"]["prompt_tokens"] == answer.usage.prompt_tokens
 
 
+def test_another_owners_turn_is_not_found(grounded) -> None:
+    answer = ask(grounded, "strict")
+    grounded.services.database.write(
+        lambda connection: connection.execute(
+            "UPDATE turns SET owner = 'somebody' WHERE id = ?", (answer.id,)
+        )
+    )
+    with pytest.raises(openai.NotFoundError, match=answer.id):
+        grounded.client.get(f"/turns/{answer.id}", cast_to=dict[str, Any])
+    with pytest.raises(openai.NotFoundError, match=answer.id):
+        opened(grounded, answer.id, 1)
+
+
+def test_under_strict_annotations_of_a_response_stand_behind_what_their_files_say(grounded) -> None:
+    def respond(**more: Any) -> Any:
+        return grounded.client.responses.create(
+            model=grounded.services.engine.generator.name,
+            input="When do you open, and what is the price of bag 7?",
+            max_output_tokens=12,
+            extra_body={"grounding": "strict"},
+            **more,
+        )
+
+    whole = respond()
+    events = list(respond(stream=True))
+    streamed = events[-1].response
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    added = [
+        event.annotation.model_dump()
+        for event in events
+        if event.type == "response.output_text.annotation.added"
+    ]
+    (content,) = whole.output[-1].content
+    assert streamed.output_text == whole.output_text == "".join(deltas)
+    assert streamed.output[-1].content[0].annotations == content.annotations
+    assert added == [annotation.model_dump() for annotation in content.annotations]
+    assert content.annotations, "the extract is cited"
+    store = grounded.services.default_store("local")
+    for annotation in content.annotations:
+        said = content.text[: annotation.index]
+        quoted = said[said.rindex("“") + 1 : said.rindex("”")]
+        assert said.endswith("”") and content.text[annotation.index :].startswith(" [")
+        assert quoted in grounded.services.library.document_text(store, annotation.file_id)
+        assert grounded.client.files.retrieve(annotation.file_id).filename == annotation.filename
+    turn = grounded.client.get(f"/turns/{whole.id}", cast_to=dict[str, Any])
+    assert (turn["policy"], turn["answer"]) == ("strict", whole.output_text)
+
+
 def opened(server, turn_id: str, citation: int) -> dict[str, Any]:
     body = {"citation": citation}
     return server.client.post(f"/turns/{turn_id}/opened", cast_to=dict[str, Any], body=body)

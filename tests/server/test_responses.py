@@ -348,6 +348,7 @@ def test_a_schema_that_cannot_be_met_in_time_is_incomplete(stocked, base: str) -
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"include": ["message.output_text.logprobs"]}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
+        ({"truncation": "head"}, "truncation"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"max_output_tokens": 10**9}, "max_output_tokens"),
         ({"temperature": 9}, "temperature"),
