@@ -234,7 +234,7 @@ def _frame(data: ResponseCreate, prepared: Prepared, id: str, created: int) -> d
         "tool_choice": data.tool_choice or "auto",
         "tools": [{"vector_store_ids": list(prepared.stores), **tool} for tool in data.tools or []],
         "top_p": data.top_p or 1.0,
-        "truncation": data.truncation or "disabled",
+        "truncation": data.truncation or "auto",
         "usage": None,
         "user": data.user,
         "metadata": data.metadata or {},

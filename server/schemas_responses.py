@@ -86,6 +86,7 @@ def question(data: ResponseCreate, before: Sequence[Message], services: Services
         least_score=searched.least_score,
         keep=data.store is not False,
         grounding=grounding,
+        whole=data.truncation == "disabled",
         schema=text_schema((data.text or {}).get("format")),
     )
 

@@ -241,6 +241,24 @@ def test_a_response_goes_on_from_the_one_before(stocked, base: str, turn) -> Non
     assert third.previous_response_id == second.id
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_talk_that_is_too_long_is_refused_where_nothing_may_be_left_out(
+    stocked, base: str, stream: bool
+) -> None:
+    talk: Any = [
+        {"role": "user", "content": "word " * 900},
+        {"role": "assistant", "content": "Hi."},
+        {"role": "user", "content": "Hello"},
+    ]
+    create = stocked.client.responses.create
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(model=base, input=talk, truncation="disabled", stream=stream, **SHORT)
+    assert refused.value.code == "context_length_exceeded"
+    assert create(model=base, input=talk, truncation="auto", **SHORT).truncation == "auto"
+    assert create(model=base, input=talk, **SHORT).truncation == "auto", "as it is answered"
+    assert create(model=base, input="Hello", truncation="disabled", **SHORT).output_text
+
+
 def test_items_say_what_a_text_says(stocked, base: str, turn) -> None:
     items: Any = [
         {"role": "developer", "content": "Be kind."},
