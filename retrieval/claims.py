@@ -6,6 +6,7 @@ English in its word lists; figures and names need none. Read `states_something` 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieval.split import sentences
@@ -14,15 +15,26 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 _CITATION = re.compile(r"\[\d+\]")
 _LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)](?:\s|$)")
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
+    **{word: value for value, word in enumerate(_SMALL)},
+    **dict(zip(_TENS, range(20, 100, 10), strict=True)),
+    "hundred": 100,
+    "thousand": 1000,
 }
-# "one" is an article or a pronoun as often as a number.
-del _NUMBER_WORDS["one"]
+_DIGITS = "|".join(_SMALL[1:10])
+_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:(?:-|\s(?!\w+-))(?:{_DIGITS}))?|{'|'.join(_SMALL)})\b"
+_BELOW_1000 = rf"(?:(?:{_BELOW_100}|a)\shundred(?:(?:\sand)?\s{_BELOW_100})?|{_BELOW_100})"
+# "two hundred and five" is 205, "forty two-day trips" are 40 and 2, and "two million" is 2 with a
+# unit, as "2 million" is.
+_SPELT = re.compile(
+    rf"\b(?:(?:{_BELOW_1000}|a)\sthousand(?:(?:\sand)?\s{_BELOW_1000})?|{_BELOW_1000})\b",
+    re.IGNORECASE,
+)
 _EMPTY_WORDS = frozenset(
     "a about above after again all also am an and any are as at be because been before being "
     "below between both but by can could did do does doing down during each few for from further "
@@ -109,22 +121,15 @@ def content_words(text: str) -> set[str]:
 
 
 def figures(text: str) -> set[str]:
-    """Return the numbers in one form: "1,200" is 1200, "10:00" is 10, "twelve" is 12."""
-    found = {_plain(match.group()) for match in _FIGURE.finditer(text)}
-    spelt = (_NUMBER_WORDS.get(match.group().casefold()) for match in _WORD.finditer(text))
-    return found | {number for number in spelt if number}
+    """Return the numbers in one form: "1,200" is 1200, "10:00" is 10, "forty-five" is 45."""
+    return {figure for figure, _, _ in _figures(text)}
 
 
 def quantities(text: str) -> frozenset[Quantity]:
     """Return every figure with the unit that stands before or behind it."""
-    found = {
-        Quantity(_plain(match.group()), _unit(text, match.start(), match.end()))
-        for match in _FIGURE.finditer(text)
-    }
-    for match in _WORD.finditer(text):
-        if number := _NUMBER_WORDS.get(match.group().casefold()):
-            found.add(Quantity(number, _unit(text, match.start(), match.end())))
-    return frozenset(found)
+    return frozenset(
+        Quantity(figure, _unit(text, start, end)) for figure, start, end in _figures(text)
+    )
 
 
 def names(text: str) -> set[frozenset[str]]:
@@ -139,6 +144,28 @@ def names(text: str) -> set[frozenset[str]]:
 def is_negated(text: str) -> bool:
     """Whether a sentence says that something is not so."""
     return _NEGATION.search(text) is not None
+
+
+def _figures(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield every figure, in digits or in words, as (its one form, start, end)."""
+    for match in _FIGURE.finditer(text):
+        yield _plain(match.group()), match.start(), match.end()
+    for match in _SPELT.finditer(text):
+        # "one" alone is an article or a pronoun as often as a number.
+        if match.group().casefold() != "one":
+            yield str(_value(match.group())), match.start(), match.end()
+
+
+def _value(spelt: str) -> int:
+    """The number that the words of `_SPELT` mean."""
+    whole = part = 0
+    for word in re.split(r"[-\s]", spelt.casefold()):
+        value = {"a": 1, "and": 0, **_NUMBER_WORDS}[word]
+        if value == 1000:
+            whole, part = part * value, 0
+        else:
+            part = part * value if value == 100 else part + value
+    return whole + part
 
 
 def _unit(text: str, start: int, end: int) -> str:

@@ -39,6 +39,31 @@ def test_figures_have_one_form() -> None:
     assert figures("1,200 and 2.50 at 10:00, twelve, 007") == {"1200", "2.5", "10", "12", "7"}
 
 
+@pytest.mark.parametrize(
+    ("spelt", "held"),
+    [
+        ("within thirty days", {"30"}),
+        ("Forty-five days, or forty five", {"45"}),
+        ("a hundred miles", {"100"}),
+        ("two hundred and five bags", {"205"}),
+        ("three thousand four hundred seats", {"3400"}),
+        ("between thirty and sixty thousand people", {"30", "60000"}),
+        ("forty two-day trips", {"40", "2"}),
+        ("sixty, seven or eighty", {"60", "7", "80"}),
+        ("two million euros", {"2"}),
+        ("one of hundreds", set()),
+    ],
+)
+def test_a_number_in_words_is_a_figure(spelt: str, held: set[str]) -> None:
+    assert figures(spelt) == held
+
+
+def test_a_number_in_words_is_held_against_digits_with_its_unit() -> None:
+    assert support("Returns are accepted within thirty days of delivery.", PASSAGES)[0] is None
+    assert support("Returns are accepted within forty-five days of delivery.", PASSAGES)[0] == 0
+    assert support("Returns are accepted within forty-five weeks of delivery.", PASSAGES)[0] is None
+
+
 def test_nothing_is_supported_by_no_passages() -> None:
     assert support("Returns take 45 days.", []) == (None, 0.0)
 
