@@ -2,25 +2,28 @@
 
 Lexical, so that it costs next to nothing: a claim is aligned to the one or two neighbouring
 sentences of a passage that hold most of its content words, rare ones counting more. A figure must
-stand there in the same unit, a name must stand in the passage, and "not" must be said by both.
-It knows no model and no store; the words and figures themselves are in
-`claims.py`. Read `attribute` first.
+stand there in the same unit, a name must stand in the passage, and both must deny, or neither.
+It knows no model and no store; the words and figures themselves are in `claims.py`. Read
+`attribute` first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
 from retrieval.claims import (
+    Polarity,
     Quantity,
+    clauses,
     content_words,
     figures,
     is_negated,
     names,
+    polarity,
     quantities,
     split_claims,
     states_something,
@@ -54,14 +57,19 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """One sentence of a passage, or two neighbours, read once."""
+    """One sentence of a passage, or two neighbours, read once.
+
+    A clause, too, if the rest of its sentence denies something: it has its sentence's place, and
+    supports only what has no word of that rest, which is `beside`.
+    """
 
     start: int
     end: int
     words: frozenset[str]
     figures: frozenset[str]
     quantities: frozenset[Quantity]
-    negated: bool
+    polarity: Polarity
+    beside: frozenset[str] = frozenset()
 
 
 def attribute(answer: str, passages: Sequence[str], *, message: str = "") -> list[Claim]:
@@ -113,7 +121,7 @@ def check(
 
 def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | None:
     words, wanted = content_words(text), quantities(text)
-    wanted_names, negated = names(text), is_negated(text)
+    wanted_names, own = names(text), polarity(text)
     everything = [_read(passage) for passage in passages]
     weights = {
         word: math.log(1 + len(passages) / (0.5 + sum(word in held for held, _ in everything)))
@@ -125,7 +133,9 @@ def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | No
         if any(not name <= held for name in wanted_names):
             continue
         for window in windows:
-            if not _hold(window, wanted) or negated != window.negated:
+            if not _hold(window, wanted) or not own.agrees(window.polarity):
+                continue
+            if not words.isdisjoint(window.beside):
                 continue
             found = sum(weight for word, weight in weights.items() if word in window.words)
             score = found / whole if whole else 1.0
@@ -170,17 +180,25 @@ def _read(passage: str) -> tuple[frozenset[str], tuple[_Window, ...]]:
     """A passage's content words, and its windows; single sentences before pairs."""
     borders = split_claims(passage)
     pairs = [(a[0], b[1]) for a, b in pairwise(borders)]
-    windows = tuple(_window(passage, start, end) for start, end in [*borders, *pairs])
-    return frozenset(content_words(passage)), windows
+    windows = [_window(passage[a:b], a, b) for a, b in [*borders, *pairs]]
+    for whole in windows[: len(borders)]:
+        if whole.polarity.negated:
+            parts = clauses(passage[whole.start : whole.end])
+            windows += [_clause(part, whole) for part in parts if not is_negated(part)]
+    return frozenset(content_words(passage)), tuple(windows)
 
 
-def _window(passage: str, start: int, end: int) -> _Window:
-    text = passage[start:end]
+def _window(text: str, start: int, end: int) -> _Window:
     return _Window(
         start,
         end,
         frozenset(content_words(text)),
         frozenset(figures(text)),
         quantities(text),
-        is_negated(text),
+        polarity(text),
     )
+
+
+def _clause(text: str, whole: _Window) -> _Window:
+    part = _window(text, whole.start, whole.end)
+    return replace(part, beside=whole.words - part.words)

@@ -13,6 +13,7 @@ from retrieval.split import sentences
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
+_CLAUSE_END = re.compile(r"[,;:](?=\s)|\s[-–—]+\s|—|\b(?:and|but|so|though|while)\b")  # noqa: RUF001
 _CITATION = re.compile(r"\[\d+\]")
 _LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)](?:\s|$)")
 _SMALL = (
@@ -81,7 +82,17 @@ _UNITS.update({month: month for month in _MONTHS})
 _UNIT_BEFORE = re.compile(r"(?:([$€£])|\b(" + "|".join(_MONTHS) + r"))\s?$", re.IGNORECASE)
 _UNIT_AFTER = re.compile(r"\s?(?:(%|°)|-?([^\W\d_]+))")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-_NEGATION = re.compile(r"\b(?:not|never|cannot|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
+_NOT = re.compile(r"\b(?:not|never|cannot|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
+# Not the answer "No, ...", nor "No. 3", "no more than" and the like.
+_NO = re.compile(
+    r"\bno\b(?!\s*[\d,.;:!?]|\s+(?:more|less|\w+er)\s+than\b"
+    r"|\s+(?:doubt|matter|problem|wonder|worries)\b)",
+    re.IGNORECASE,
+)
+_WITHOUT = re.compile(r"\bwithout\b(?:\s+(?:an?|any|the)\b)?", re.IGNORECASE)
+_LACKED = re.compile(r"(?:\s+[\w'’-]+){1,3}")  # noqa: RUF001
+_FREE = re.compile(r"\bfree\b", re.IGNORECASE)
+_CHARGE = re.compile(r"\b(?:charges?|costs?|fees?|payments?|surcharges?)\b", re.IGNORECASE)
 _NAME = re.compile(
     r"(?<![.!?…:\"“(] )(?<!^)(?<!\n)(?<![\w'’])"  # noqa: RUF001
     r"[A-Z][^\W\d_]+(?:[ -](?:[A-Z][^\W\d_]+))*"
@@ -97,9 +108,29 @@ class Quantity:
     unit: str
 
 
+@dataclass(frozen=True, slots=True)
+class Polarity:
+    """Whether a sentence denies something; `lacks` are the words behind "no" and "without".
+
+    What is free lacks a charge. With a "not" nothing is lacked: that may deny the lack itself.
+    """
+
+    negated: bool
+    lacks: frozenset[str] = frozenset()
+
+    def agrees(self, other: Polarity) -> bool:
+        """Whether both deny or neither does, or both lack the same: no receipt, without one."""
+        return self.negated == other.negated or bool(self.lacks & other.lacks)
+
+
 def split_claims(text: str) -> list[tuple[int, int]]:
     """Return the sentences of an answer as (start, end) into it."""
     return list(sentences(text))
+
+
+def clauses(sentence: str) -> list[str]:
+    """Return the parts of a sentence that commas, dashes, "and" and the like set off."""
+    return [part for part in _CLAUSE_END.split(sentence) if part.strip()]
 
 
 def states_something(sentence: str) -> bool:
@@ -142,8 +173,23 @@ def names(text: str) -> set[frozenset[str]]:
 
 
 def is_negated(text: str) -> bool:
-    """Whether a sentence says that something is not so."""
-    return _NEGATION.search(text) is not None
+    """Whether a sentence says that something is not so, or is not there."""
+    return bool(_NOT.search(text) or _NO.search(text))
+
+
+def polarity(text: str) -> Polarity:
+    """Return whether a sentence denies, and what it says is not there or not asked for."""
+    if _NOT.search(text):
+        return Polarity(True)
+    lacked = (
+        _LACKED.match(text, match.end())
+        for pattern in (_NO, _WITHOUT)
+        for match in pattern.finditer(text)
+    )
+    lacks = " ".join(words.group() for words in lacked if words)
+    if _FREE.search(text) or _CHARGE.search(lacks):
+        lacks += " charge"
+    return Polarity(is_negated(text), frozenset(content_words(lacks)))
 
 
 def _figures(text: str) -> Iterator[tuple[str, int, int]]:

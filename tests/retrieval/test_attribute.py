@@ -64,6 +64,34 @@ def test_a_number_in_words_is_held_against_digits_with_its_unit() -> None:
     assert support("Returns are accepted within forty-five weeks of delivery.", PASSAGES)[0] is None
 
 
+@pytest.mark.parametrize(
+    ("passage", "honest", "false"),
+    [
+        ("No dogs are allowed.", "Dogs are not allowed.", "Dogs are allowed."),
+        ("No tag is needed for a red lamp.", "A red lamp needs no tag.", "A red lamp needs a tag."),
+        (
+            "No tag is needed for a red lamp.",
+            "A red lamp can be had without a tag, if needed.",
+            "A lamp needs a tag.",
+        ),
+        (
+            "Red lamps are fitted at no charge.",
+            "Red lamps are fitted free.",
+            "Red lamps are fitted at a charge.",
+        ),
+        ("Lamp No. 3 costs $40.", "The lamp no. 3 costs $40.", "No lamp 3 costs $40."),
+        ("It holds no more than 9 bags.", "It holds up to 9 bags.", "It holds no bags."),
+        ("It closes no later than May.", "It closes by May.", "It never closes in May."),
+        ("Bags last, no care is needed.", "Bags last.", "Care is needed."),
+        ("Cats may come, but dogs may not.", "Cats may come.", "Dogs may come."),
+        ("Dogs, even on a lead, may not enter.", "No dogs enter.", "Dogs enter on a lead."),
+        ("We ship there.", "No, we ship there.", "We ship no bags there."),
+    ],
+)
+def test_no_denies_as_not_does(passage: str, honest: str, false: str) -> None:
+    assert check(honest, [passage]).supported and not check(false, [passage]).supported
+
+
 def test_nothing_is_supported_by_no_passages() -> None:
     assert support("Returns take 45 days.", []) == (None, 0.0)
 
@@ -115,8 +143,8 @@ LABELLED = [
 
 
 def test_on_the_labelled_claims_what_is_unsupported_is_found_and_the_right_passage_cited() -> None:
-    """200 claims written for this project, half unsupported: changed figures and units, swapped
-    names, a "not" too many or too few, and inventions."""
+    """220 claims written for this project, half unsupported: changed figures and units, swapped
+    names, a "not" or a "no" too many or too few, and inventions."""
     flagged = truly = both = cited = right = 0
     wrong = []
     for group in LABELLED:
@@ -131,7 +159,7 @@ def test_on_the_labelled_claims_what_is_unsupported_is_found_and_the_right_passa
                 right += found.passage == item["passage"]
             if unsupported == found.supported or found.passage != item["passage"]:
                 wrong.append((item["claim"], found.passage, found.score))
-    assert truly == 100
+    assert truly == 110
     assert both / flagged >= 0.9 and both / truly >= 0.9, wrong
     assert cited and right / cited >= 0.95, wrong
 
