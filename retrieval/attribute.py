@@ -27,6 +27,7 @@ from retrieval.claims import (
     quantities,
     split_claims,
     states_something,
+    told,
     without_citations,
 )
 
@@ -41,7 +42,7 @@ class Claim:
     supports it and (`passage_start`, `passage_end`) the characters there; None where none does.
     `states` is false for what needs no support: small talk, a question. `missing` names the
     figures and names that no source holds. `supported` is also true where the user's own message
-    says so.
+    says so: not where it only asks.
     """
 
     start: int
@@ -112,7 +113,7 @@ def check(
     if best is not None and best[0] >= min_support:
         score, index, window = best
         return Claim(start, end, index, score, window.start, window.end, supported=True)
-    own = _best(text, [message]) if message else None
+    own = _best(text, [told(message)]) if message else None
     held = own is not None and own[0] >= min_support
     score = best[0] if best else 0.0
     missing = () if held else _missing(text, [*passages, message])

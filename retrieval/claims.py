@@ -8,12 +8,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from retrieval.split import sentences
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 _CLAUSE_END = re.compile(r"[,;:](?=\s)|\s[-–—]+\s|—|\b(?:and|but|so|though|while)\b")  # noqa: RUF001
+_AUXILIARY = (
+    r"(?:is|are|am|was|were|do|does|did|can|could|will|would|shall|should|may|might|must|has|have)"
+    r"(?:n['’]t)?"  # noqa: RUF001
+)
+_PRONOUN = r"(?:i|you|we|it|they|he|she|that|this|there)"
+_ASKS = re.compile(
+    rf"\W*(?:(?:hi|hello|hey|please|also|or|then|because) )*"
+    rf"(?:(?:what|how|when|where|which|who|whose|whom|why)\b|{_AUXILIARY} )",
+    re.IGNORECASE,
+)
+# What one has heard, supposes or asks about is not thereby so.
+_SUPPOSES = re.compile(
+    r"\b(?:think|thought|believed?|assum(?:e|ed|ing)|suppose|guess|hop(?:e|ed|ing)|hear|heard|told"
+    r"|said|says|read|understand|understood|wonder(?:ed|ing)?|know|knew|ask(?:ed|ing)?|whether|if"
+    r"|confirm|check|sure|maybe|perhaps)\b",
+    re.IGNORECASE,
+)
+# Behind a statement these make it the question: "It is free, isn't it?", "please confirm".
+_IN_DOUBT = re.compile(
+    rf"\W*(?:or )?{_AUXILIARY} {_PRONOUN}(?: not)?\W*$"
+    r"|\b(?:confirm|true|right|correct|sure|so|agree)\b",
+    re.IGNORECASE,
+)
 _CITATION = re.compile(r"\[\d+\]")
 _LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)](?:\s|$)")
 _SMALL = (
@@ -140,6 +164,15 @@ def states_something(sentence: str) -> bool:
     return bool(content_words(sentence) or figures(sentence))
 
 
+def told(message: str) -> str:
+    """Return what a message states, without its questions and what they propose, by lines.
+
+    Of "I have order 4411, is the fee $5?" the order is told, and the fee only asked about.
+    """
+    stated = (_stated(message[start:end]) for start, end in split_claims(message))
+    return "\n".join(filter(None, stated))
+
+
 def without_citations(text: str) -> str:
     """The text without markers such as [1], and without the number of a list item."""
     return _LIST_NUMBER.sub("", _CITATION.sub(" ", text))
@@ -190,6 +223,16 @@ def polarity(text: str) -> Polarity:
     if _FREE.search(text) or _CHARGE.search(lacks):
         lacks += " charge"
     return Polarity(is_negated(text), frozenset(content_words(lacks)))
+
+
+def _stated(sentence: str) -> str:
+    """A sentence up to where it begins to ask; "" where it is a question as a whole."""
+    parts = clauses(sentence)
+    said = list(takewhile(lambda part: not (_ASKS.match(part) or _SUPPOSES.search(part)), parts))
+    asked = parts[len(said) :]
+    if asked:
+        return "" if _IN_DOUBT.search(asked[0]) else ",".join(said)
+    return "" if sentence.rstrip().endswith("?") else sentence
 
 
 def _figures(text: str) -> Iterator[tuple[str, int, int]]:

@@ -1,6 +1,6 @@
 """A model's draft -> what a user reads, by policy: repaired, flagged or left. Pure.
 
-`strict` lets through only what a passage or the user's own message supports: another claim gives
+`strict` lets through only what a passage supports or the user has told: another claim gives
 way to a quotation of the sentence that answers best, and where the evidence is weak the answer
 says that we do not have it. The draft's greeting and parting, which state nothing, stay: they are
 the voice's frame. `flag` marks what is unsupported, `off` cites and changes nothing.
@@ -30,6 +30,7 @@ POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
 
 _FRAME_WORDS = 9  # a greeting or a parting is short
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
+_SUBJECT = re.compile(r"(?:re|subject|regarding|concerning)\b", re.IGNORECASE)  # as of a letter
 # What no sentence ends with: the model was stopped there.
 _CUT = re.compile(
     r"\b(?:the|a|an|of|to|for|and|or|in|on|at|with|by|from|is|are|was|were|if|your|our)$",
@@ -155,6 +156,10 @@ class Strict:
             return self._supported(gap, sentence, hit, span)
         if claim.supported and claim.passage is None:
             return self._say(gap, sentence)
+        if check(sentence, [self._message]).supported:
+            if _SUBJECT.match(sentence) and not tells(sentence):
+                return self._say(gap, sentence)
+            return self._drop(sentence, "only the question says so")
         reason = NOT_SAID
         if claim.missing:
             reason = f"no passage holds {', '.join(claim.missing)}"

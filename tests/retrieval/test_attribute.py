@@ -175,6 +175,42 @@ def test_what_the_user_said_supports_without_a_passage() -> None:
     assert (claim.supported, claim.passage, claim.missing) == (True, None, ())
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is the deposit $5?",
+        "is the deposit $5",
+        "Hello, is the deposit $5?",
+        "So the deposit is $5?",
+        "The deposit is $5, right?",
+        "The deposit is $5, isn't it?",
+        "The deposit is $5, can you confirm that?",
+        "Can you tell me whether the deposit is $5?",
+        "I think the deposit is $5.",
+        "I heard that the deposit is $5 and would like to know more.",
+    ],
+)
+def test_what_a_question_only_proposes_supports_nothing(question: str) -> None:
+    assert not check("The deposit is $5.", PASSAGES, message=question).supported
+
+
+@pytest.mark.parametrize(
+    ("message", "claim"),
+    [
+        ("Hi, I'm Ann Frost. Where is my bag?", "You are Ann Frost."),
+        ("My order number is 4411, when will it arrive?", "Your order number is 4411."),
+        ("I own a Heron tent, do you sell poles for it?", "You own a Heron tent."),
+        ("I have 3 tents and want to know if I can return them.", "You have 3 tents."),
+        ("I paid $5. Why?", "You paid $5."),
+        ("Order: 4411\nName: Ann\nHas it left", "The name is Ann, the order 4411."),
+        ("My bag came on 3 May - is it too late?", "Your bag came on May 3."),
+    ],
+)
+def test_what_the_user_tells_beside_a_question_supports(message: str, claim: str) -> None:
+    found = check(claim, ["Returns are accepted."], message=message)
+    assert found.supported and found.passage is None
+
+
 def test_missing_figures_and_names_are_told() -> None:
     claim = check("Ask Mina Sorrel within 46 days.", PASSAGES)
     assert not claim.supported and claim.missing[0] == "46"

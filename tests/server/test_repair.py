@@ -214,6 +214,19 @@ def test_what_the_user_said_is_supported() -> None:
     assert out.startswith("You bought 3 tents. “Returns")
 
 
+def test_a_leading_question_does_not_support_its_own_answer() -> None:
+    def answer(question: str, draft: str) -> str:
+        return as_served(draft, SHOWN, policy="strict", grounds=STRONG, message=question)
+
+    for draft in ("A return label costs $5.", "Yes, the label costs $5."):
+        assert answer("Does a return label cost $5?", draft) == BOTH
+    asked = "Is a workshop visit on Monday $5?"
+    assert answer(asked, "A workshop visit is free.") == BOTH == answer(asked, "Visit: $5.")
+    assert (
+        answer(asked, "Re: Workshop visit on Monday.") == f"Re: Workshop visit on Monday. {BOTH}"
+    ), "a subject line"
+
+
 @pytest.mark.parametrize("draft", ["You have 45 days.", "", "Hello! It costs $7.", "No idea [2]."])
 def test_on_weak_evidence_it_says_that_it_does_not_have_it_and_cites_nothing(draft: str) -> None:
     mended = mend("strict", SHOWN, WEAK, message=QUESTION)
