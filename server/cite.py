@@ -42,8 +42,8 @@ def open_end(text: str) -> int:
 
 
 def without_markers(text: str) -> str:
-    """An answer as its author would write it: without the citations that code has put in."""
-    return OWN_MARKER.sub("", text).strip()
+    """An answer as its author would write it: without what code has put in behind sentences."""
+    return OWN_MARKER.sub("", text.replace(FLAG, "")).strip()
 
 
 class Citer:

@@ -28,7 +28,7 @@ Status = Literal["pending", "approved", "rejected"]
 class Feedback:
     """One rated turn. `conversation` is as the user gave it; `job_id` the job that learned it.
 
-    `cited` says that code has put citation markers into the answer: elsewhere a [1] is its own.
+    `cited` says that code may have put markers into the answer: elsewhere a [1] is its own.
     `citations` are the hits that these name, in their order.
     """
 

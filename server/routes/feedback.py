@@ -93,7 +93,7 @@ def create_feedback(
         adapter=turn.adapter,
         conversation=turn.conversation,
         answer=turn.answer,
-        cited=bool(turn.citations),
+        cited=bool(turn.citations or turn.changes),
         citations=turn.citations,
         rating=data.rating,
         edited=data.edited and data.edited.strip(),

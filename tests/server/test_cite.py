@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retrieval.records import Hit, Passage
-from server.cite import Citer
+from server.cite import Citer, without_markers
 
 
 def hit(number: int, text: str) -> Hit:
@@ -128,3 +128,10 @@ def test_text_is_sent_as_soon_as_it_comes() -> None:
 
 def test_an_answer_without_words_is_empty() -> None:
     assert cite([]) == ("", []) == cite(["", " \n"])
+
+
+def test_what_code_has_put_in_is_taken_out_again() -> None:
+    citer = Citer((RETURNS,), flag=True)
+    text = "Returns are taken for 45 days. A label costs 9 dollars."
+    out = citer.add(text) + citer.end()
+    assert "[1]" in out and "[unsupported]" in out and without_markers(out) == text

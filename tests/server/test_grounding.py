@@ -60,6 +60,15 @@ def test_flag_keeps_what_the_model_wrote_and_marks_it(grounded, turn) -> None:
     assert turn(grounded, answer.id)["changes"]
 
 
+def test_a_voice_does_not_learn_the_marks_of_flag(grounded) -> None:
+    answer = ask(grounded, "flag")
+    body = {"turn": answer.id, "rating": "up"}
+    one = grounded.client.post("/feedback", body=body, cast_to=dict[str, Any])
+    assert "[unsupported]" in one["answer"]
+    assert "[unsupported]" not in grounded.services.feedback.get("local", one["id"]).reply
+    grounded.client.delete(f"/feedback/{one['id']}", cast_to=dict)
+
+
 def test_a_greeting_is_left_alone(grounded, turn) -> None:
     answer = ask(grounded, "strict", messages=[{"role": "user", "content": "Hello!"}])
     assert turn(grounded, answer.id)["policy"] == "off"
