@@ -209,7 +209,8 @@ class Strict:
         self._said.append(own)
         self._told.append(own.text)
         self._quotes = [other for other in self._quotes if other != own]
-        now = self._say(gap, f"“{own.text}”") + self._marker(self._grounds.hits[own.hit])
+        text = OWN_MARKER.sub("", own.text)  # a document's own [1] is no citation of ours
+        now = self._say(gap, f"“{text}”") + self._marker(self._grounds.hits[own.hit])
         self.changes.append(Change(was, now.strip(), reason))
         return now
 

@@ -285,6 +285,15 @@ def test_numbers_alone_and_the_question_itself_are_not_said_again() -> None:
     assert served("45.\n\nQuestion: How long do I have to return a tent?") == BOTH
 
 
+def test_a_footnote_of_the_document_is_no_citation() -> None:
+    noted = hit(3, "Returns are taken [4] for 45 days after delivery.[12]")
+    text = noted.passage.text
+    best = Sentence(0, 0, len(text), text, 1.0, 0.8, 0.5, 0.5, 1.0)
+    grounds = Grounds((noted,), (best,), confidence=0.9)
+    out = as_served("It is 90.", (noted,), policy="strict", grounds=grounds, message=QUESTION)
+    assert out == "“Returns are taken for 45 days after delivery.” [1]"
+
+
 def test_flag_keeps_and_marks_and_off_keeps() -> None:
     draft = "You have 90 days. A return label costs $7."
     assert served(draft, policy="flag") == (
