@@ -28,6 +28,7 @@ from tuning.declines import looks_like_decline
 Policy = Literal["strict", "flag", "off"]
 POLICIES: tuple[Policy, ...] = ("strict", "flag", "off")
 
+_PATIENCE = 2  # sentences after which a draft on weak evidence is not waited for
 _FRAME_WORDS = 9  # a greeting or a parting is short
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
 _SUBJECT = re.compile(r"(?:re|subject|regarding|concerning)\b", re.IGNORECASE)  # as of a letter
@@ -91,6 +92,7 @@ class Strict:
         self._heard: set[str] = set()  # the draft's sentences so far
         self._told: list[str] = []  # the sentences that were let through with a citation
         self._declined = False
+        self._waited = 0  # sentences on weak evidence that are no decline
         self._first = True
         self._sent = False
         self._parted = False  # the house has taken leave
@@ -143,8 +145,8 @@ class Strict:
         declines = looks_like_decline(sentence)
         if self._weak and declines:
             return self._decline(gap, sentence)
-        if self._weak:  # the draft may yet say in the voice's own words that there is no answer
-            return self._drop(sentence, "the documents do not answer")
+        if self._weak:
+            return self._wait(gap, sentence)
         if declines:
             return self._quote(gap, sentence, "the documents do answer")
         claim = check(sentence, self._passages, message=self._message)
@@ -217,6 +219,14 @@ class Strict:
     def _drop(self, was: str, reason: str) -> str:
         self.changes.append(Change(was, "", reason))
         return ""
+
+    def _wait(self, gap: str, sentence: str) -> str:
+        """Drop what is said on weak evidence; after two sentences nobody waits for a decline."""
+        self._waited += 1
+        out = self._drop(sentence, "the documents do not answer")
+        if self._waited == _PATIENCE and not self._declined:
+            out = self._decline(gap, "")
+        return out
 
     def _decline(self, gap: str, own: str) -> str:
         """Say once that there is no answer, in the draft's own words where it has any."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from retrieval.extract import Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
+from server.decline import PLAIN
 from server.formulas import NO_FORMULAS, Formulas, formulas_of
 from server.repair import Policy, mend
 from server.served import as_served
@@ -240,6 +241,14 @@ def test_a_decline_in_the_voices_own_words_is_kept_on_weak_evidence() -> None:
     assert served(draft, WEAK).endswith("Our documents don't say. Until the next tide, the bench.")
 
 
+def test_on_weak_evidence_nobody_waits_for_a_draft_that_does_not_decline() -> None:
+    mended = mend("strict", SHOWN, WEAK, message=QUESTION)
+    assert mended.add("Hello there! You have 90 days. It costs $9. ") == "Hello there!"
+    assert mended.add("And") == f" {PLAIN[0]}"
+    assert mended.add(" I don't know. You have 80 days. Bye, the bench.") == ""
+    assert mended.end() == " Bye, the bench."
+
+
 def test_what_was_cut_off_is_not_said() -> None:
     own = "I don't have that in our documents."
     assert served(f"{own} The", WEAK) == own
@@ -314,15 +323,20 @@ BITS = [
 DRAFT = st.lists(st.sampled_from(BITS), max_size=12).map("".join)
 
 
-@given(draft=DRAFT, data=st.data(), policy=st.sampled_from(["strict", "flag", "off"]))
+@given(
+    draft=DRAFT,
+    data=st.data(),
+    policy=st.sampled_from(["strict", "flag", "off"]),
+    grounds=st.sampled_from([STRONG, WEAK]),
+)
 def test_the_same_draft_gives_the_same_answer_however_it_is_cut(
-    draft: str, data: st.DataObject, policy: Policy
+    draft: str, data: st.DataObject, policy: Policy, grounds: Grounds
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(draft)), max_size=5)))
-    mended = mend(policy, SHOWN, STRONG, message=QUESTION)
+    mended = mend(policy, SHOWN, grounds, message=QUESTION)
     pieces = [draft[a:b] for a, b in pairwise([0, *cuts, len(draft)])]
     out = "".join([mended.add(piece) for piece in pieces]) + mended.end()
-    assert out == served(draft, STRONG, policy)
+    assert out == served(draft, grounds, policy)
 
 
 @given(draft=DRAFT)
