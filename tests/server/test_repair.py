@@ -249,6 +249,22 @@ def test_on_weak_evidence_nobody_waits_for_a_draft_that_does_not_decline() -> No
     assert mended.end() == " Bye, the bench."
 
 
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ("I have no record of that, but returns are always free.", "I have no record of that."),
+        ("We can't say; every bag is waterproof.", "We can't say."),
+        ("Returns are always free, but I have no record of that.", PLAIN[0]),
+        ("I don't know that, but you can ask the desk.", None),
+        ("We have no note of it, and we won't guess.", None),
+        ("We know our locks, but policies aren't in our papers.", None),
+        ("I have no record of that, but a return label costs $7.", None),
+    ],
+)
+def test_a_decline_claims_nothing_else(draft: str, said: str | None) -> None:
+    assert served(draft, WEAK) == (said or draft)
+
+
 def test_what_was_cut_off_is_not_said() -> None:
     own = "I don't have that in our documents."
     assert served(f"{own} The", WEAK) == own
