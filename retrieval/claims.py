@@ -38,6 +38,12 @@ _IN_DOUBT = re.compile(
     r"|\b(?:confirm|true|right|correct|sure|so|agree)\b",
     re.IGNORECASE,
 )
+_TELLING_QUESTION = re.compile(
+    r"\b(?:did you know|do you know that|have you heard(?: that)?|did (?:i|we) mention"
+    rf"|have (?:i|we) mentioned|(?:is|was)n['’]t it \w+ that)\b"  # noqa: RUF001
+    rf"|\w,\s+(?:right|correct|you know|{_AUXILIARY} {_PRONOUN})\s*\?\s*$",
+    re.IGNORECASE,
+)
 _CITATION = re.compile(r"\[\d+\]")
 _LIST_NUMBER = re.compile(r"^\s*\(?\d{1,3}[.)](?:\s|$)")
 _SMALL = (
@@ -158,8 +164,11 @@ def clauses(sentence: str) -> list[str]:
 
 
 def states_something(sentence: str) -> bool:
-    """Whether a sentence can be true or false: it has words or figures, and asks nothing."""
-    if sentence.rstrip().endswith("?"):
+    """Whether a sentence can be true or false: it has words or figures, and asks nothing.
+
+    "Did you know that it is free?" and "It is free, right?" ask nothing.
+    """
+    if sentence.rstrip().endswith("?") and not _TELLING_QUESTION.search(sentence):
         return False
     return bool(content_words(sentence) or figures(sentence))
 

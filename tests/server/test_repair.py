@@ -228,6 +228,32 @@ def test_a_leading_question_does_not_support_its_own_answer() -> None:
     ), "a subject line"
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Did you know that shipping is free?",
+        "And did we mention that tents ship free?",
+        "Shipping is free, isn't it?",
+        "Shipping is free, right?",
+    ],
+)
+def test_a_claim_in_the_form_of_a_question_is_a_claim(claim: str) -> None:
+    assert served(f"Hello! {claim}") == f"Hello! {BOTH}"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Could you tell us your order number?", "Do you know your size?", "Anything else, friend?"],
+)
+def test_a_question_of_the_voice_stays(asked: str) -> None:
+    assert asked in served(f"{DAYS.text} {asked}")
+
+
+def test_a_supported_claim_in_the_form_of_a_question_is_cited() -> None:
+    asked = "Did you know that a return label costs $7 within the country?"
+    assert served(f"{DAYS.text} {asked}") == f"{DAYS.text} [1] {asked} [2]"
+
+
 @pytest.mark.parametrize("draft", ["You have 45 days.", "", "Hello! It costs $7.", "No idea [2]."])
 def test_on_weak_evidence_it_says_that_it_does_not_have_it_and_cites_nothing(draft: str) -> None:
     mended = mend("strict", SHOWN, WEAK, message=QUESTION)
