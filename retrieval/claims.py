@@ -216,7 +216,12 @@ def names(text: str) -> set[frozenset[str]]:
 
 def is_negated(text: str) -> bool:
     """Whether a sentence says that something is not so, or is not there."""
-    return bool(_NOT.search(text) or _NO.search(text))
+    return denials(text) > 0
+
+
+def denials(text: str) -> int:
+    """Count the words that deny: "not", "never", "no" and the like."""
+    return len(_NOT.findall(text)) + len(_NO.findall(text))
 
 
 def polarity(text: str) -> Polarity:

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.claims import content_words, figures, split_claims
+from retrieval.claims import content_words, denials, figures, split_claims
 from retrieval.records import Hit
 
 
@@ -75,6 +75,8 @@ _KINDS = (  # what a question asks for, how it is asked, what an answer to it ho
     ),
     ("name", r"\b(?:who|whom|whose)\b", r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+"),
 )
+_NEARLY_ALL = 0.9  # of the words of two hits
+_CAPITALISED = re.compile(r"\b[A-Z]\w+")
 _OPEN = r"\b(?:what|whats|how|when|where|which|who|whos|whose|whom|why)\b"
 _BORDER = r"(?:^|[.,;:!?\u2013\u2014]\s*|\b(?:and|so|but|or|then) )"  # where a clause may begin
 _CLOSED = (
@@ -203,18 +205,19 @@ def quote(sentences: Sequence[Sentence]) -> list[Sentence]:
 
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits without those that say nothing new: an earlier one has all their words.
+    """Return the hits without those that say nothing new beside an earlier one.
 
-    So a document that was added twice, or a paragraph that two documents share, takes up the room
-    of one. A row of a table that differs in one figure or name stays.
+    So a document that was added twice, in the same words or nearly so, or a paragraph that two
+    documents share, takes up the room of one. What differs in a figure or a name, or denies
+    something else, stays, and so does a short text of which one word differs: a row of a table.
     """
     kept: list[Hit] = []
-    held: list[set[str]] = []
+    held: list[_Said] = []
     for hit in hits:
-        words = _words(f"{hit.passage.heading or ''} {hit.passage.text}")
-        if not any(words <= other for other in held):
+        said = _said(f"{hit.passage.heading or ''} {hit.passage.text}")
+        if not any(_says_again(said, other) for other in held):
             kept.append(hit)
-            held.append(words)
+            held.append(said)
     return kept
 
 
@@ -251,6 +254,35 @@ def _read(
     if scores is None:
         return [None] * len(found)
     return [within_range(score) for own in scores for score in own]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A hit's words and figures, those that are figures or names, and how often it denies."""
+
+    words: frozenset[str]
+    telling: frozenset[str]
+    denials: int
+
+
+def _said(text: str) -> _Said:
+    capitals = content_words(" ".join(_CAPITALISED.findall(text)))
+    return _Said(frozenset(_words(text)), frozenset(capitals | figures(text)), denials(text))
+
+
+def _says_again(said: _Said, earlier: _Said) -> bool:
+    """Whether an earlier hit has all the words, or nearly all of both are the same.
+
+    What one of them denies, and a figure or a name of only one, tells them apart.
+    """
+    if said.words < earlier.words:
+        return said.denials <= earlier.denials
+    differing = said.words ^ earlier.words
+    return (
+        len(differing) <= (1 - _NEARLY_ALL) * len(said.words | earlier.words)
+        and differing.isdisjoint(said.telling | earlier.telling)
+        and said.denials == earlier.denials
+    )
 
 
 def _repeats(text: str, other: str) -> bool:

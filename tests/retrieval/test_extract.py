@@ -39,6 +39,42 @@ def test_what_differs_in_a_figure_a_name_or_its_heading_stays(
     assert distinct(hits) == hits
 
 
+LONG = (
+    "Returns of tents are taken for 45 days after delivery, if the tent is clean, dry and packed "
+    "in its own sack. Write the return number on the parcel, hand it in at any post office and "
+    "keep the receipt until the refund has reached your account, which mostly takes a week. "
+    "Ask Mina Sorrel."
+)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        LONG.replace("mostly", "usually"),
+        LONG.replace("any post office", "any of our post offices"),
+        f"{LONG} So we do it in spring, too.",
+    ],
+)
+def test_what_says_nearly_the_same_again_is_left_out(again: str) -> None:
+    assert distinct([hit(LONG), hit(again)]) == [hit(LONG)]
+    assert distinct([hit(again), hit(LONG)]) == [hit(again)], "the longer one may come later"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        LONG.replace("45", "30"),
+        LONG.replace("Sorrel", "Petrel"),
+        LONG.replace("are taken", "are not taken"),
+        LONG.replace("a week", "no week"),
+        f"{LONG} Wet tents are dried in the loft by the workshop for a small fee.",
+    ],
+)
+def test_what_says_nearly_the_same_with_another_meaning_stays(other: str) -> None:
+    assert len(distinct([hit(LONG), hit(other)])) == 2
+    assert len(distinct([hit(other), hit(LONG)])) == (1 if LONG in other else 2)
+
+
 @pytest.mark.parametrize(
     "question",
     [
