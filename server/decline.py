@@ -3,16 +3,19 @@
 A plain sentence that fits any question, ended as the house's replies end, so that a decline, too,
 is in the voice. (The house's own declines are trained on beside it, each for its own question.)
 
-Pure. Read `Declines.draw` first.
+Pure. Read `Declines.draw` first; `only_declining` keeps a draft's own decline to the point.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from retrieval.claims import split_claims
+from server.formulas import tells
+from tuning.declines import looks_like_decline
 from tuning.records import Row
 
 PLAIN = (
@@ -27,6 +30,19 @@ PLAIN = (
 )
 _LONGEST_ENDING = 90  # characters
 _ENDING = re.compile(r"[^?\d{}\[\]]+[.!]")
+
+# Where a decline may turn to something else, how it speaks of who declines before it does so, and
+# how it names where else to ask.
+_TURN = re.compile(
+    r"[;:—]\s|\s[-–]\s|\s(?:but|and|though|although|however|yet|while)\b",  # noqa: RUF001
+    re.IGNORECASE,
+)
+_LEADS_IN = re.compile(r"\b(?:i|we|you|us|our|my|not?)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
+_REFERS = re.compile(
+    r"\b(?:ask|call|ring|phone|e-?mail|write|contact|speak|talk|reach|check|visit|send|let us know"
+    r"|happy to|glad to|able to)\b",
+    re.IGNORECASE,
+)
 
 
 class Declines:
@@ -53,3 +69,26 @@ def _ending(reply: str) -> str | None:
     text = reply[start:end].strip()
     fits = len(text) <= _LONGEST_ENDING and _ENDING.fullmatch(text)
     return text if fits else None
+
+
+def only_declining(sentence: str, is_told: Callable[[str], bool]) -> str:
+    """A decline up to where it goes on to claim something else; "" where it begins with that.
+
+    "We have no note of it, but returns are free" claims what nobody has looked up. `is_told` says
+    whether a source holds a part of it.
+    """
+    turns = [match.start() for match in _TURN.finditer(sentence)]
+    for start, end in pairwise([0, *turns, len(sentence)]):
+        head, part = sentence[:start].rstrip(" ,;:"), sentence[start:end]
+        if not _claims(part) or is_told(part):
+            continue
+        if looks_like_decline(head):
+            return f"{head}."
+        if not _LEADS_IN.search(part):
+            return ""
+    return sentence
+
+
+def _claims(part: str) -> bool:
+    """Whether a part of a decline states something else; where to ask instead, it may say."""
+    return tells(part) and not looks_like_decline(part) and not _REFERS.search(part)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal, Protocol
 
 from retrieval.attribute import check
@@ -22,7 +21,7 @@ from retrieval.extract import MOST_SENTENCES, MOST_WORDS, Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
 from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
-from server.decline import PLAIN
+from server.decline import PLAIN, only_declining
 from server.formulas import NO_FORMULAS, Formulas, tells
 from tuning.declines import looks_like_decline
 
@@ -33,18 +32,6 @@ _PATIENCE = 2  # sentences after which a draft on weak evidence is not waited fo
 _FRAME_WORDS = 9  # a greeting or a parting is short
 _COVERED = 0.6  # a claim that holds so much of a sentence's words need not be followed by it
 _SUBJECT = re.compile(r"(?:re|subject|regarding|concerning)\b", re.IGNORECASE)  # as of a letter
-# Where a decline may turn to something else, how it speaks of who declines before it does so, and
-# how it names where else to ask.
-_TURN = re.compile(
-    r"[;:—]\s|\s[-–]\s|\s(?:but|and|though|although|however|yet|while)\b",  # noqa: RUF001
-    re.IGNORECASE,
-)
-_LEADS_IN = re.compile(r"\b(?:i|we|you|us|our|my)\b|\bnot?\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
-_REFERS = re.compile(
-    r"\b(?:ask|call|ring|phone|e-?mail|write|contact|speak|talk|reach|check|visit|send|let us know"
-    r"|happy to|glad to|able to)\b",
-    re.IGNORECASE,
-)
 # What no sentence ends with: the model was stopped there.
 _CUT = re.compile(
     r"\b(?:the|a|an|of|to|for|and|or|in|on|at|with|by|from|is|are|was|were|if|your|our)$",
@@ -246,7 +233,7 @@ class Strict:
         if self._declined:
             return self._drop(own, "the documents do not answer")
         self._declined = True
-        kept = self._declining(own)
+        kept = only_declining(own, self._is_told)
         if kept and figures(kept) <= self._figures:
             if kept != own:
                 self.changes.append(Change(own, kept, NOT_SAID))
@@ -254,27 +241,8 @@ class Strict:
         self.changes.append(Change(own, PLAIN[0], "the documents do not answer"))
         return self._say(gap, PLAIN[0])
 
-    def _declining(self, sentence: str) -> str:
-        """A decline up to where it goes on to claim something else; "" where it begins with that.
-
-        "I don't have the price, but returns are free" claims what nobody has looked up.
-        """
-        turns = [match.start() for match in _TURN.finditer(sentence)]
-        for start, end in pairwise([0, *turns, len(sentence)]):
-            head, part = sentence[:start].rstrip(" ,;:"), sentence[start:end]
-            if not self._claims(part):
-                continue
-            if looks_like_decline(head):
-                return f"{head}."
-            if not _LEADS_IN.search(part):
-                return ""
-        return sentence
-
-    def _claims(self, part: str) -> bool:
-        """Whether a part of a decline claims what no source says; where else to ask, it may say."""
-        if not tells(part) or looks_like_decline(part) or _REFERS.search(part):
-            return False
-        return not check(part, self._passages, message=self._message).supported
+    def _is_told(self, part: str) -> bool:
+        return check(part, self._passages, message=self._message).supported
 
     def _close(self) -> str:
         """What the draft has left unsaid: the answer itself, or that there is none."""
