@@ -238,7 +238,11 @@ class Jobs:
             against=config["against"],
             kind=config["task"]["kind"],
         )
-        return judge(measured, against="active" if config["against"] else "base")
+        decision = judge(measured, against="active" if config["against"] else "base")
+        if misfit := config.get("misfit"):
+            said = f"{misfit}, so the base was compared with"
+            decision = replace(decision, reasons=(said, *decision.reasons))
+        return decision
 
     # -- small parts
 

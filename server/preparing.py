@@ -14,6 +14,7 @@ from typing import Any
 from server import data_check
 from server.content import FileContent
 from server.errors import ApiError, NotFound
+from server.fit import Running
 from server.judging import gate_prompts
 from server.ledger import Ledger
 from server.methods import METHODS
@@ -43,7 +44,7 @@ class Preparing:
     content: FileContent
     settings: Settings
     row_maker: Callable[[Job], RowMaker]
-    prompt_digest: str
+    running: Running
     grammar_of: Callable[[Mapping[str, Any]], str | None]  # by the task of a voice
 
     def training(self, job: Job, run: Run, *, tell: Tell, check: Callable[[], None]) -> None:
@@ -99,20 +100,19 @@ class Preparing:
             raise ExamplesError(
                 [(0, "too few examples are left to train on some and hold others out")]
             )
-        active = self.voices.version(job.owner, job.suffix)
-        parent = self._parent(job, active)
+        parent = self._parent(job)
         replay = maker.replay(rows)
-        against = active.digest if active else None
+        opponent = self.opponent(job)
+        against = opponent.digest if opponent else None
         grammar = self.grammar_of(task.to_json())
         rows, prompts = gate_prompts(rows, against=against, kind=task.kind, grammar=grammar)
         config = self._config(job, against=against)
-        adapters = self.settings.folder("adapters").resolve()
         Run.create(
             run.folder,
             config={
                 **config,
                 "kind": job.kind,
-                "parent_adapter": str(adapters / parent.digest) if parent else None,
+                "parent_adapter": str(self.running.adapters / parent.digest) if parent else None,
                 "replay": replay,
                 "data_digest": data_digest(examples),
                 "task": task.to_json(),
@@ -131,17 +131,18 @@ class Preparing:
         """Freeze the judging of a version that is there; the gate's rows are its training's.
 
         Raises:
-            ApiError: the run folder of its training is gone.
+            ApiError: the version cannot speak here, or the run folder of its training is gone.
         """
         version = self.voices.version(job.owner, job.request["version"])
         if version is None:
             raise NotFound(f"version of the voice '{job.suffix}'", job.request["version"])
+        self.running.check(version)
         trained = Run(self.settings.folder("runs") / (version.job_id or ""))
         rows = trained.rows()
         if not version.job_id or not rows:
             raise ApiError(409, "The rows of its training are gone: train the voice again.")
-        active = self.voices.version(job.owner, job.suffix)
-        other = active.digest if active and active.id != version.id else None
+        opponent = self.opponent(job)
+        other = opponent.digest if opponent else None
         task = version.card.get("task") or FIRST_TASK
         rows, prompts = gate_prompts(
             rows, against=other, kind=task["kind"], grammar=self.grammar_of(task)
@@ -159,18 +160,30 @@ class Preparing:
             prompts=prompts,
         )
 
+    def opponent(self, job: Job) -> Version | None:
+        """Whom the gate compares with: the active version; the base where none can speak here.
+
+        A version that is judged again is not compared with itself.
+        """
+        active = self.voices.version(job.owner, job.suffix)
+        if active is None or active.id == job.request.get("version"):
+            return None
+        return None if self.running.misfit(active) else active
+
     def _config(self, job: Job, *, against: str | None) -> dict[str, Any]:
         """What every worker of the gate needs to know."""
         hyperparameters = job.request["hyperparameters"]
+        active = self.voices.version(job.owner, job.suffix)
         return {
             "voice": job.suffix,
             "generator": self.settings.generator,
             "models_dir": str(self.settings.folder("models")),
-            "adapters_dir": str(self.settings.folder("adapters").resolve()),
+            "adapters_dir": str(self.running.adapters),
             "device": self.settings.device,
             "threads": self.settings.worker_threads,
-            "prompt_digest": self.prompt_digest,
+            "prompt_digest": self.running.prompt_digest,
             "against": against,
+            "misfit": self.running.misfit(active) if active else None,
             "gate_minutes": hyperparameters.get("gate_minutes", GATE_MINUTES),
         }
 
@@ -193,11 +206,12 @@ class Preparing:
     def _content(self, job: Job, file_id: str) -> bytes:
         return self.content.read(self.ledger.file(job.owner, file_id).digest)
 
-    def _parent(self, job: Job, active: Version | None) -> Version | None:
+    def _parent(self, job: Job) -> Version | None:
         """The version that the training goes on from: a named one; for preferences, the active."""
         named = job.request.get("parent")
         if named is None:
-            return active if job.kind == "preference" else None
+            preferences = job.kind == "preference"
+            return self.voices.version(job.owner, job.suffix) if preferences else None
         parent = self.voices.version(job.owner, named)
         if parent is None:
             raise NotFound(f"version of the voice '{job.suffix}'", named)

@@ -256,19 +256,8 @@ def _parent(services: Services, owner: str, voice: Voice) -> str:
             param="from",
             code="no_active_version",
         )
-    fits = {
-        "base_fingerprint": services.engine.generator.fingerprint,
-        "prompt_digest": services.engine.prompt_digest,
-    }
-    for key, here in fits.items():
-        if version.card[key] != here:
-            raise ApiError(
-                409,
-                f"Version {version.id} has {key} {version.card[key]}, and this server has {here}: "
-                "train from scratch.",
-                param="from",
-                code="adapter_mismatch",
-            )
+    if reason := services.running.misfit(version):
+        raise ApiError(409, f"{reason}: train from scratch.", param="from", code="adapter_mismatch")
     return version.id
 
 

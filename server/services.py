@@ -34,6 +34,7 @@ from server.errors import ApiError, NotFound
 from server.evaluations import Evaluations
 from server.evaluator import Evaluator
 from server.feedback import Feedbacks
+from server.fit import Running
 from server.formulas import NO_FORMULAS, Formulas
 from server.ids import new_id
 from server.ingest import Ingest
@@ -75,6 +76,7 @@ class Services:
     content: FileContent
     ingest: Ingest
     engine: Engine
+    running: Running
     voices: Voices
     trainings: Trainings
     turns: Turns
@@ -278,6 +280,12 @@ def open_services(settings: Settings) -> Services:
                 ),
             )
 
+        running = Running(
+            base=engine.generator.name,
+            base_fingerprint=engine.generator.fingerprint,
+            prompt_digest=engine.prompt_digest,
+            adapters=settings.folder("adapters").resolve(),
+        )
         cores = threading.Lock()  # one training or evaluation at a time
         preparing = Preparing(
             voices=voices,
@@ -285,7 +293,7 @@ def open_services(settings: Settings) -> Services:
             content=content,
             settings=settings,
             row_maker=row_maker,
-            prompt_digest=engine.prompt_digest,
+            running=running,
             grammar_of=partial(voice_grammar, engine.grammars),
         )
         jobs = Jobs(
@@ -334,6 +342,7 @@ def open_services(settings: Settings) -> Services:
             content=content,
             ingest=ingest,
             engine=engine,
+            running=running,
             voices=voices,
             trainings=trainings,
             turns=turns,

@@ -64,8 +64,10 @@ def activate_version(
 ) -> dict[str, Any]:
     """Let a version speak for the voice from the next answer on; the one before is kept.
 
-    A candidate can be activated, too; that it was forced past its gate is recorded.
+    A candidate can be activated, too; that it was forced past its gate is recorded. 409 where it
+    was trained for another base or prompt format, or its files are gone.
     """
+    services.running.check(_version(services.voices.voice(owner, name), data.version))
     voice = services.voices.activate(
         owner, name, data.version, now=int(time.time()), reason="activated by hand"
     )
@@ -74,7 +76,13 @@ def activate_version(
 
 @post("/{name:str}/rollback", status_code=200, sync_to_thread=True)
 def roll_back(services: AppServices, owner: Owner, name: FromPath[str]) -> dict[str, Any]:
-    """Bring back the version that spoke before; again goes back further. 409 if there is none."""
+    """Bring back the version that spoke before; again goes back further.
+
+    409 if there is none, or if it cannot speak here any more.
+    """
+    voice = services.voices.voice(owner, name)
+    if voice.previous is not None:
+        services.running.check(_version(voice, voice.previous))
     voice = services.voices.rollback(owner, name, now=int(time.time()))
     return voice_object(services, owner, voice)
 
@@ -169,6 +177,10 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
 def _named(voice: Voice, param: str, version_id: str | None) -> Version:
     if version_id is None:
         raise ApiError(400, f"Name a version as {param}: ?{param}=ft:...", param=param)
+    return _version(voice, version_id)
+
+
+def _version(voice: Voice, version_id: str) -> Version:
     for version in voice.versions:
         if version.id == version_id:
             return version

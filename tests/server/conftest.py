@@ -177,19 +177,18 @@ def stocked(start_server, tmp_path_factory: pytest.TempPathFactory):
     return server
 
 
-@pytest.fixture(scope="session")
-def speak_as(stocked) -> Callable[[str, dict[str, Any]], str]:
-    """A function that makes a voice of `stocked`: the base's words, with a task on its card."""
-    services = stocked.services
+def place_untaught(server: Any, *, weight: float = 1e-3) -> str:
+    """Put an adapter that says the base's words into its place; each weight has its own digest."""
+    services = server.services
     generator = services.engine.generator
-    folder = stocked.settings.folder("adapters") / "new"
+    folder = server.settings.folder("adapters") / "new"
     adapter = load_generator(
-        str(stocked.settings.generator), models_dir=folder, device="cpu", threads=1
+        str(server.settings.generator), models_dir=folder, device="cpu", threads=1
     )
     model = new_adapter(adapter, VoiceConfig(rank=4))
-    for name, weight in model.named_parameters():
+    for name, parameter in model.named_parameters():
         if "lora_B" in name:  # nothing at all would be refused as no adapter
-            weight.data.fill_(1e-3)  # less is lost where the model is in bfloat16
+            parameter.data.fill_(weight)  # less is lost where the model is in bfloat16
     save_adapter(model, folder)
     card = Card(
         voice="any",
@@ -202,6 +201,20 @@ def speak_as(stocked) -> Callable[[str, dict[str, Any]], str]:
     card.save(folder)
     digest = adapter_digest(folder)
     folder.rename(folder.with_name(digest))
+    return digest
+
+
+@pytest.fixture(scope="session", name="place_untaught")
+def place_untaught_fixture() -> Callable[..., str]:
+    return place_untaught
+
+
+@pytest.fixture(scope="session")
+def speak_as(stocked) -> Callable[[str, dict[str, Any]], str]:
+    """A function that makes a voice of `stocked`: the base's words, with a task on its card."""
+    services = stocked.services
+    generator = services.engine.generator
+    digest = place_untaught(stocked)
 
     def make(name: str, task: dict[str, Any]) -> str:
         version = Version(
