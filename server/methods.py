@@ -23,12 +23,13 @@ Limits = tuple[str, float, float]  # field of the config, lowest, highest
 class Method:
     """A way to train: its name on the wire, the worker's kind of job, how its file is read.
 
-    `limits` are the hyperparameters that only this method has.
+    `read(data, least=...)` refuses a file of fewer examples. `limits` are the hyperparameters
+    that only this method has.
     """
 
     type: str
     kind: str
-    read: Callable[[bytes], list[Example]]
+    read: Callable[..., list[Example]]
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
 

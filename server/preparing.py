@@ -197,7 +197,7 @@ class Preparing:
         examples = method.read(self._content(job, job.request["training_file"]))
         if not job.request.get("validation_file"):
             return examples, set()
-        held_out = method.read(self._content(job, job.request["validation_file"]))
+        held_out = method.read(self._content(job, job.request["validation_file"]), least=1)
         gate = {question_key(example) for example in held_out}
         examples = [example for example in examples if question_key(example) not in gate]
         last = max((example.line for example in examples), default=0)

@@ -29,16 +29,18 @@ _ROLES = ("system", "user", "assistant")
 _Item = TypeVar("_Item")
 
 
-def read_examples(data: bytes) -> list[Example]:
-    """Read chat JSONL.
+def read_examples(data: bytes, *, least: int = MINIMUM_EXAMPLES) -> list[Example]:
+    """Read chat JSONL. Pairs to train on are at least 10; pairs that only judge may be fewer.
 
     Raises:
         ExamplesError: with every faulty line's number and reason, or too few examples.
     """
-    return read_lines(data, parse_example)
+    return read_lines(data, parse_example, least=least)
 
 
-def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Example]:
+def read_lines(
+    data: bytes, parse: Callable[[Any, int], Example], *, least: int = MINIMUM_EXAMPLES
+) -> list[Example]:
     """Read JSONL with `parse(value, line)`, which raises ValueError for a line it cannot use.
 
     Raises:
@@ -49,11 +51,9 @@ def read_lines(data: bytes, parse: Callable[[Any, int], Example]) -> list[Exampl
         raise ExamplesError(problems)
     if not examples:
         raise ExamplesError([(0, "the file holds no examples")])
-    if len(examples) < MINIMUM_EXAMPLES:
+    if len(examples) < least:
         held = "1 example" if len(examples) == 1 else f"{len(examples)} examples"
-        raise ExamplesError(
-            [(0, f"the file holds {held}; a voice needs at least {MINIMUM_EXAMPLES}")]
-        )
+        raise ExamplesError([(0, f"the file holds {held}; a voice needs at least {least}")])
     return examples
 
 

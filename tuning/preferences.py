@@ -17,11 +17,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from tuning.examples import parse_example, read_lines
+from tuning.examples import MINIMUM_EXAMPLES, parse_example, read_lines
 from tuning.records import Example
 
 
-def read_preferences(data: bytes) -> list[Example]:
+def read_preferences(data: bytes, *, least: int = MINIMUM_EXAMPLES) -> list[Example]:
     """Read preference JSONL: examples with a `reply` that is preferred and a `rejected` one.
 
     Raises:
@@ -38,7 +38,7 @@ def read_preferences(data: bytes) -> list[Example]:
         lines.setdefault(_pair(example.messages, example.reply, example.rejected), line)
         return example
 
-    return read_lines(data, parse)
+    return read_lines(data, parse, least=least)
 
 
 def _preference(value: Any, line: int) -> Example:

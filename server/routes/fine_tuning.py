@@ -209,9 +209,10 @@ def _request(services: Services, owner: str, data: JobCreate) -> dict[str, Any]:
     method, asked = read_method(data.method)
     if not data.training_file:
         raise refused("training_file", "A voice is taught by a training_file: name one.")
-    files = [data.training_file, *([data.validation_file] if data.validation_file else [])]
-    for file_id in files:
-        _check_examples(services, method.read(_content(services, owner, file_id)))
+    _check_examples(services, method.read(_content(services, owner, data.training_file)))
+    if data.validation_file:
+        held_out = _content(services, owner, data.validation_file)
+        _check_examples(services, method.read(held_out, least=1))
     return {
         "training_file": data.training_file,
         "validation_file": data.validation_file,

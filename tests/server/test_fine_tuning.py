@@ -178,7 +178,7 @@ def test_a_validation_file_is_what_the_gate_judges_on(server, teacher) -> None:
     house = teacher(server.client)
     held_out = [
         *talks(1, reply="Held out."),  # the training file has this question, too
-        *([("user", f"held out {n}"), ("assistant", "Fine.")] for n in range(11)),
+        *([("user", f"held out {n}"), ("assistant", "Fine.")] for n in range(2)),  # few will do
     ]
     file = house.upload(lines(*held_out))
     job = house.start(lines(*talks(30)), validation_file=file)
@@ -191,7 +191,7 @@ def test_a_validation_file_is_what_the_gate_judges_on(server, teacher) -> None:
     server.client.fine_tuning.jobs.cancel(job.id)
     rows = Run(folder).rows()
     gate = {row.question for row in rows if row.split == "gate"}
-    assert gate == {"question 0", *(f"held out {n}" for n in range(11))}
+    assert gate == {"question 0", "held out 0", "held out 1"}
     assert len([row for row in rows if row.split != "gate"]) == 29
 
 
