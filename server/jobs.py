@@ -200,7 +200,10 @@ class Jobs:
         *,
         tokens: int,
     ) -> None:
-        """End a job: its version, whether that serves from now on, and its result, all at once."""
+        """End a job: its version, whether that serves from now on, and its result, all at once.
+
+        A job that was cancelled meanwhile leaves no version.
+        """
         now = int(self._clock())
         result = {
             **figures,
@@ -209,11 +212,8 @@ class Jobs:
             "gate": list(decision.table),
         }
 
-        def change(connection: Any) -> None:
-            self._voices.add(connection, version)
-            if decision.promoted:
-                self._voices.activate_within(connection, job.owner, job.suffix, version.id, now=now)
-            self._trainings.move_within(
+        def change(connection: Any) -> bool:
+            ended = self._trainings.move_within(
                 connection,
                 job,
                 "succeeded",
@@ -222,9 +222,14 @@ class Jobs:
                 trained_tokens=tokens,
                 result=result,
             )
+            if ended:
+                self._voices.add(connection, version)
+            if ended and decision.promoted:
+                self._voices.activate_within(connection, job.owner, job.suffix, version.id, now=now)
+            return ended
 
-        self._database.write(change)
-        self._tell(job, _told(version.id, decision))
+        if self._database.write(change):
+            self._tell(job, _told(version.id, decision))
 
     def _judge(self, run: Run, digest: str) -> Decision:
         """Let the gate decide by what base (or active version) and candidate have written."""

@@ -17,6 +17,7 @@ from typing import Any
 import openai
 import pytest
 
+from server import jobs
 from server.ids import new_id
 from server.judging import CANDIDATE, gate_prompts
 from server.trainings import Job
@@ -76,6 +77,9 @@ class House:
 
     def voice(self) -> dict[str, Any]:
         return self.server.client.get(f"/voices/{self.name}", cast_to=dict)
+
+    def jobs(self) -> list[Job]:
+        return self.server.services.trainings.of_voice("local", self.name)
 
     def active(self) -> str:
         return str(self.voice()["active"]).rpartition(":")[2]
@@ -168,6 +172,23 @@ def test_a_version_that_the_gate_refuses_leaves_the_old_one_speaking(house) -> N
     refused = house.voice()["versions"][1]
     assert refused["digest"] == second and refused["state"] == "candidate"
     assert refused["reasons"] == job.result["reasons"]
+
+
+def test_a_job_that_is_cancelled_while_the_gate_counts_changes_nothing(house, monkeypatch) -> None:
+    first, _ = house.judged()
+    measure = jobs.measure
+
+    def cancelled_meanwhile(*args: Any, **more: Any) -> Any:
+        (job,) = [j for j in house.jobs() if not j.ended]
+        house.server.client.fine_tuning.jobs.cancel(job.id)
+        return measure(*args, **more)
+
+    monkeypatch.setattr(jobs, "measure", cancelled_meanwhile)
+    house.judged(against=first)
+    house.judged(against=first)  # the thread has done with the one before
+    assert [job.status for job in house.jobs()] == ["succeeded", "cancelled", "cancelled"]
+    assert house.active() == first
+    assert [version["digest"] for version in house.voice()["versions"]] == [first]
 
 
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "prompt_digest", "files"])
