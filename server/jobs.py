@@ -164,7 +164,7 @@ class Jobs:
             base=self._base,
             card=card,
             state="candidate",
-            reasons=decision.reasons,
+            reasons=(),
             created_at=now,
         )
         result = {
@@ -175,7 +175,7 @@ class Jobs:
             "task": card.get("task", {}),
             "report": data_check.summary(run.data_report()),
         }
-        self._record(job, version, decision, result, tokens=outcome["tokens"])
+        self._record(job, run, version, decision, result, tokens=outcome["tokens"])
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 
     def _finish_judging(self, job: Job, run: Run) -> None:
@@ -184,16 +184,13 @@ class Jobs:
         version = self._voices.version(job.owner, job.request["version"])
         assert outcome is not None and version is not None
         decision = self._judge(run, version.digest)
-        judged = replace(
-            version,
-            card={**version.card, "gate": list(decision.table)},
-            reasons=decision.reasons,
-        )
-        self._record(job, judged, decision, {"texts": outcome}, tokens=0)
+        judged = replace(version, card={**version.card, "gate": list(decision.table)})
+        self._record(job, run, judged, decision, {"texts": outcome}, tokens=0)
 
     def _record(
         self,
         job: Job,
+        run: Run,
         version: Version,
         decision: Decision,
         figures: dict[str, Any],
@@ -205,14 +202,18 @@ class Jobs:
         A job that was cancelled meanwhile leaves no version.
         """
         now = int(self._clock())
-        result = {
-            **figures,
-            "promoted": decision.promoted,
-            "reasons": list(decision.reasons),
-            "gate": list(decision.table),
-        }
+        against = run.config()["against"]
 
-        def change(connection: Any) -> bool:
+        def change(connection: Any) -> Decision | None:
+            final = decision
+            if decision.promoted and (overtaken := self._overtaken(job, version, against)):
+                final = replace(decision, promoted=False, reasons=(overtaken, *decision.reasons))
+            result = {
+                **figures,
+                "promoted": final.promoted,
+                "reasons": list(final.reasons),
+                "gate": list(final.table),
+            }
             ended = self._trainings.move_within(
                 connection,
                 job,
@@ -222,14 +223,25 @@ class Jobs:
                 trained_tokens=tokens,
                 result=result,
             )
-            if ended:
-                self._voices.add(connection, version)
-            if ended and decision.promoted:
+            if not ended:
+                return None
+            self._voices.add(connection, replace(version, reasons=final.reasons))
+            if final.promoted:
                 self._voices.activate_within(connection, job.owner, job.suffix, version.id, now=now)
-            return ended
+            return final
 
-        if self._database.write(change):
-            self._tell(job, _told(version.id, decision))
+        if (final := self._database.write(change)) is not None:
+            self._tell(job, _told(version.id, final))
+
+    def _overtaken(self, job: Job, version: Version, against: str | None) -> str | None:
+        """Why a verdict is out of date, if the version speaks now that it did not compare with."""
+        opponent = self._preparing.opponent(job)
+        if opponent is None or opponent.digest in (against, version.digest):
+            return None
+        return (
+            f"{opponent.id} was activated meanwhile, and the gate has compared with "
+            f"{against or 'the base'}: ask the gate again"
+        )
 
     def _judge(self, run: Run, digest: str) -> Decision:
         """Let the gate decide by what base (or active version) and candidate have written."""

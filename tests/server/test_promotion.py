@@ -191,6 +191,24 @@ def test_a_job_that_is_cancelled_while_the_gate_counts_changes_nothing(house, mo
     assert [version["digest"] for version in house.voice()["versions"]] == [first]
 
 
+def test_a_version_that_has_beaten_another_than_the_active_one_stays_a_candidate(house) -> None:
+    first, chosen = house.candidate(), house.candidate()
+    house.activate(first)
+    house.activate(chosen)  # by hand, while the next one is trained
+    for against, told in ((first, first), (None, "the base")):
+        _, job = house.judged(against=against)
+        assert job.status == "succeeded" and not job.result["promoted"]
+        assert job.result["reasons"][0] == (
+            f"{house.version(chosen)} was activated meanwhile, and the gate has compared with "
+            f"{told}: ask the gate again"
+        )
+        newest = house.voice()["versions"][-1]
+        assert newest["state"] == "candidate" and newest["reasons"] == job.result["reasons"]
+        assert house.active() == chosen
+    _, job = house.judged(against=chosen)
+    assert job.result["promoted"]
+
+
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "prompt_digest", "files"])
 def test_a_version_that_cannot_speak_here_is_not_activated(house, unfit: str) -> None:
     speaks, other = house.candidate(), house.candidate(**{unfit: "another"})
