@@ -14,7 +14,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -152,7 +152,7 @@ class Jobs:
         digest = outcome["digest"]
         place = self._settings.folder("adapters") / digest
         card = json.loads((place / "card.json").read_text())
-        decision = self._judge(run, digest)
+        decision = self._judge(job, run, digest, outcome["texts"])
         card |= {"gate": list(decision.table), "formulas": asdict(house_formulas(run.rows()))}
         now = int(self._clock())
         version = Version(
@@ -183,7 +183,7 @@ class Jobs:
         outcome = run.outcome()
         version = self._voices.version(job.owner, job.request["version"])
         assert outcome is not None and version is not None
-        decision = self._judge(run, version.digest)
+        decision = self._judge(job, run, version.digest, outcome)
         judged = replace(version, card={**version.card, "gate": list(decision.table)})
         self._record(job, run, judged, decision, {"texts": outcome}, tokens=0)
 
@@ -243,8 +243,12 @@ class Jobs:
             f"{against or 'the base'}: ask the gate again"
         )
 
-    def _judge(self, run: Run, digest: str) -> Decision:
-        """Let the gate decide by what base (or active version) and candidate have written."""
+    def _judge(self, job: Job, run: Run, digest: str, written: Mapping[str, Any]) -> Decision:
+        """Let the gate decide by what base (or active version) and candidate have written.
+
+        `written` is the worker's account of that. What hampered the gate comes first among the
+        reasons, and is warned of.
+        """
         config = run.config()
         if not config["gate_minutes"]:
             return Decision(False, ("not judged, as gate_minutes is 0",))
@@ -256,10 +260,10 @@ class Jobs:
             kind=config["task"]["kind"],
         )
         decision = judge(measured, against="active" if config["against"] else "base")
-        if misfit := config.get("misfit"):
-            said = f"{misfit}, so the base was compared with"
-            decision = replace(decision, reasons=(said, *decision.reasons))
-        return decision
+        hampered = _hampered(config, written)
+        for reason in hampered:
+            self._tell(job, f"Of the gate: {reason}.", level="warn")
+        return replace(decision, reasons=(*hampered, *decision.reasons))
 
     # -- small parts
 
@@ -288,6 +292,17 @@ def _beginning(job: Job, run: Run) -> str:
         return "Writing for the gate."
     resumed = any(run.checkpoints.glob("step-*"))
     return "Training goes on from its checkpoint." if resumed else "Training."
+
+
+def _hampered(config: Mapping[str, Any], written: Mapping[str, Any]) -> list[str]:
+    """What kept the gate from judging as it should have."""
+    reasons = []
+    if misfit := config.get("misfit"):
+        reasons.append(f"{misfit}, so the base was compared with")
+    if too_long := written.get("too_long"):
+        context = config["voice_config"]["row_tokens"]
+        reasons.append(f"{too_long} of the gate's prompts left out, too long for {context} tokens")
+    return reasons
 
 
 def _told(version_id: str, decision: Decision) -> str:

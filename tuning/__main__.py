@@ -131,7 +131,8 @@ def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None)
     """Write what is still missing of the run's prompts, in rounds until the time is over.
 
     A prompt of the adapter "candidate" is meant for the one that is to be judged; it and the
-    base also read the base's held-out answers, which shows how much was forgotten.
+    base also read the base's held-out answers, which shows how much was forgotten. A prompt that
+    leaves no room for a text does not end a training that is done: it is left out, and counted.
     """
     from tuning.adapter import AdapterSet
     from tuning.replay import replay_rows
@@ -139,9 +140,14 @@ def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None)
 
     asked = run.prompts()
     if not asked:
-        return {"written": 0, "wanted": 0, "stopped": "complete", "seconds": 0.0}
+        return {"written": 0, "wanted": 0, "too_long": 0, "stopped": "complete", "seconds": 0.0}
     generator = _generator(config)
+    context = config["voice_config"]["row_tokens"]
+    too_long: set[str] = set()
     if candidate:
+        lengths = {p.id: len(generator.template.prompt(p.messages)) for p in asked}
+        too_long = {id_ for id_, tokens in lengths.items() if tokens >= context}
+        asked = [prompt for prompt in asked if prompt.id not in too_long]
         run.report({"step": 0, "stage": "Base and candidate write for the gate."})
         _, held_out = replay_rows(generator, 0, cache=Path(config["models_dir"]))
         asked = [
@@ -180,7 +186,7 @@ def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None)
                 generator,
                 of_round,
                 select=adapters.select,
-                context_tokens=config["voice_config"]["row_tokens"],
+                context_tokens=context,
             ):
                 run.add_text(text)
                 done.add((text.id, text.adapter))
@@ -189,6 +195,7 @@ def _generate(run: Run, config: dict[str, Any], *, candidate: str | None = None)
     return {
         "written": len(done),
         "wanted": len(prompts),
+        "too_long": len(too_long),
         "stopped": stopped,
         "seconds": time.monotonic() - began,
     }

@@ -209,6 +209,15 @@ def test_a_version_that_has_beaten_another_than_the_active_one_stays_a_candidate
     assert job.result["promoted"]
 
 
+def test_prompts_that_did_not_fit_are_warned_of_and_told_with_the_verdict(house) -> None:
+    _, job = house.judged(texts={"too_long": 3}, voice_config={"row_tokens": 2048})
+    said = "3 of the gate's prompts left out, too long for 2048 tokens"
+    assert job.result["promoted"] and job.result["reasons"][0] == said
+    assert house.voice()["versions"][0]["reasons"][0] == said
+    events = house.server.client.fine_tuning.jobs.list_events(job.id).data
+    assert [event.message for event in events if event.level == "warn"] == [f"Of the gate: {said}."]
+
+
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "prompt_digest", "files"])
 def test_a_version_that_cannot_speak_here_is_not_activated(house, unfit: str) -> None:
     speaks, other = house.candidate(), house.candidate(**{unfit: "another"})

@@ -145,6 +145,24 @@ def test_a_worker_killed_in_the_middle_goes_on_and_its_result_is_complete(
     assert outcome["texts"]["written"] == outcome["texts"]["wanted"] == 2 + len(read)
 
 
+def test_a_gate_prompt_that_is_too_long_is_left_out_and_counted(
+    new_run: Callable[..., Run],
+) -> None:
+    questions = {"gate-0": "ask 3", "gate-1": "ask 3 " * 100}
+    prompts = [
+        Prompt(id_, ({"role": "user", "content": question},), speaker, 8)
+        for id_, question in questions.items()
+        for speaker in (None, "candidate")
+    ]
+    chosen = {"rank": 4, "max_epochs": 1, "row_tokens": 256}
+    run = new_run(prompts=prompts, voice_config=chosen)
+    assert finished(run) == 0, (run.failure(), log_of(run))
+    outcome = run.outcome()
+    assert outcome is not None and outcome["texts"]["too_long"] == 1
+    assert {text.id for text in run.texts() if text.id in questions} == {"gate-0"}
+    assert outcome["texts"]["written"] == outcome["texts"]["wanted"]
+
+
 def test_a_worker_that_only_writes_goes_on_with_what_is_missing(
     new_run: Callable[..., Run],
 ) -> None:
