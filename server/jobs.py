@@ -259,10 +259,14 @@ class Jobs:
             against=config["against"],
             kind=config["task"]["kind"],
         )
-        decision = judge(measured, against="active" if config["against"] else "base")
+        decision = judge(
+            measured,
+            against="active" if config["against"] else "base",
+            cut_short=written.get("stopped") == "minutes",
+        )
         hampered = _hampered(config, written)
         for reason in hampered:
-            self._tell(job, f"Of the gate: {reason}.", level="warn")
+            self._tell(job, f"{reason[0].upper()}{reason[1:]}.", level="warn")
         return replace(decision, reasons=(*hampered, *decision.reasons))
 
     # -- small parts
@@ -299,6 +303,11 @@ def _hampered(config: Mapping[str, Any], written: Mapping[str, Any]) -> list[str
     reasons = []
     if misfit := config.get("misfit"):
         reasons.append(f"{misfit}, so the base was compared with")
+    if written.get("stopped") == "minutes":
+        reasons.append(
+            f"the gate's minutes ran out with {written['written']} of {written['wanted']} texts "
+            "written, so allow more gate_minutes or ask it again with more"
+        )
     if too_long := written.get("too_long"):
         context = config["voice_config"]["row_tokens"]
         reasons.append(f"{too_long} of the gate's prompts left out, too long for {context} tokens")

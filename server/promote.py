@@ -7,7 +7,7 @@ replace, on gate rows; it knows no model, no text and no database. Read `judge` 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ _ROUNDING = 1e-9
 
 Against = Literal["base", "active"]
 Values = Sequence[float] | NDArray[Any]  # (rows,) bool, share or loss
+_SayFew = Callable[[int, int, str], str]  # (count, least, noun) -> why they are too few
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ class _Finding:
         }
 
 
-def judge(measured: Measured, *, against: Against, seed: int = 0) -> Decision:
+def judge(
+    measured: Measured, *, against: Against, cut_short: bool = False, seed: int = 0
+) -> Decision:
     """Decide by design.md's rule, "The gate's rule", whether the candidate may speak.
 
     Every measure told in points may lose at most 2 points, and at most 10 at the lower end of
@@ -109,7 +112,8 @@ def judge(measured: Measured, *, against: Against, seed: int = 0) -> Decision:
     lower end above zero: in style against the base; in style, support or loss against an active
     version. A voice whose task has no style must be better in one of its own measures, and in
     loss only if it has no other. What it tells without context may pass the base by 2 points,
-    its replay loss by 5%.
+    its replay loss by 5%. `cut_short` says that time ran out before all was written: where pairs
+    are missing, more data may not be what helps.
 
     Raises:
         ValueError: a measure's two sides differ in length, a name is used twice, `against` is
@@ -120,10 +124,11 @@ def judge(measured: Measured, *, against: Against, seed: int = 0) -> Decision:
     names = [measure.name for measure in measured.measures]
     if len(set(names)) < len(names):
         raise ValueError(f"a measure is given twice: {sorted(names)}")
-    findings = [_compare(measure, seed) for measure in measured.measures]
+    few = _too_few_written if cut_short else _too_little
+    findings = [_compare(measure, seed, few) for measure in measured.measures]
     asked = list(findings)
     if measured.memorised is not None:
-        asked.append(_memorised(measured.memorised, seed))
+        asked.append(_memorised(measured.memorised, seed, few))
     if measured.forgetting is not None:
         asked.append(_forgetting(measured.forgetting, seed))
     failed = [finding for finding in asked if finding.fault]
@@ -138,13 +143,13 @@ def judge(measured: Measured, *, against: Against, seed: int = 0) -> Decision:
     return Decision(better and not failed, tuple(reasons), tuple(table))
 
 
-def _compare(measure: Binary | Graded, seed: int) -> _Finding:
+def _compare(measure: Binary | Graded, seed: int, few: _SayFew) -> _Finding:
     if unusable := _unusable(measure):
         return _Finding(measure, None, unusable)
     compared = _difference(measure, seed)
     count = len(measure.candidate)
     if isinstance(measure, Binary) and count < LEAST_PAIRS:
-        return _Finding(measure, compared, _too_little(count, LEAST_PAIRS, "paired row"))
+        return _Finding(measure, compared, few(count, LEAST_PAIRS, "paired row"))
     lower = measure.lower_is_better
     gained, worst = (-compared.mean, -compared.high) if lower else (compared.mean, compared.low)
     fault = None
@@ -157,13 +162,13 @@ def _compare(measure: Binary | Graded, seed: int) -> _Finding:
     return _Finding(measure, compared, fault, worst if enough else -math.inf)
 
 
-def _memorised(measure: Binary, seed: int) -> _Finding:
+def _memorised(measure: Binary, seed: int, few: _SayFew) -> _Finding:
     if unusable := _unusable(measure):
         return _Finding(measure, None, unusable)
     compared = _difference(measure, seed)
     fault = None
     if (count := len(measure.candidate)) < LEAST_PROBES:
-        fault = _too_little(count, LEAST_PROBES, "probe")
+        fault = few(count, LEAST_PROBES, "probe")
     elif compared.mean > MOST_RECALLED + _ROUNDING:
         fault = "it tells facts from its weights, more than 2 points above the base"
     return _Finding(measure, compared, fault)
@@ -228,8 +233,15 @@ def _not_better(findings: Sequence[_Finding], judges: set[str], against: Against
 
 
 def _too_little(count: int, least: int, noun: str) -> str:
-    held = f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-    return f"too little data, {held} of at least {least}, {least - count} missing"
+    return f"too little data, {_counted(count, noun)} of at least {least}, {least - count} missing"
+
+
+def _too_few_written(count: int, least: int, noun: str) -> str:
+    return f"the minutes ran out at {_counted(count, noun)} of at least {least}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _told(measure: Binary | Graded, compared: Interval) -> str:

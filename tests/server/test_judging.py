@@ -157,5 +157,9 @@ def test_the_gate_of_a_small_voice_says_what_is_missing_and_can_be_asked_again(
     assert ended.status == "succeeded" and ended.fine_tuned_model == job.fine_tuned_model
     short = ended.model_extra["result"]
     assert short["texts"]["stopped"] == "minutes" and not short["promoted"]
+    written, wanted = short["texts"]["written"], short["texts"]["wanted"]
+    said = f"the gate's minutes ran out with {written} of {wanted} texts written"
+    assert short["reasons"][0].startswith(said)
+    assert not any("too little data" in reason for reason in short["reasons"])
     [version] = taught.client.get("/voices/small", cast_to=dict[str, Any])["versions"]
     assert version["gate"] == short["gate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ def test_a_measure_that_may_have_lost_ten_points_is_refused() -> None:
     assert not decision.promoted
     assert "+0" not in decision.reasons[0] and "(0 points" in decision.reasons[0]
     assert decision.reasons[0].endswith("may be more than 10 points worse")
+
+
+def test_a_gate_whose_time_ran_out_asks_for_minutes_and_not_for_data() -> None:
+    probes = Binary("memorised", rows(0, 60), rows(0, 60))
+    decision = judge(replace(measured(count=89), memorised=probes), against="base", cut_short=True)
+    assert not decision.promoted
+    assert decision.reasons[0].endswith("the minutes ran out at 89 paired rows of at least 90")
+    assert any(reason.endswith("at 60 probes of at least 300") for reason in decision.reasons)
+    assert not any("too little data" in reason for reason in decision.reasons)
 
 
 def test_too_few_pairs_are_said_with_what_is_missing() -> None:

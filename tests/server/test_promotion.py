@@ -215,7 +215,15 @@ def test_prompts_that_did_not_fit_are_warned_of_and_told_with_the_verdict(house)
     assert job.result["promoted"] and job.result["reasons"][0] == said
     assert house.voice()["versions"][0]["reasons"][0] == said
     events = house.server.client.fine_tuning.jobs.list_events(job.id).data
-    assert [event.message for event in events if event.level == "warn"] == [f"Of the gate: {said}."]
+    assert [event.message for event in events if event.level == "warn"] == [f"{said}."]
+
+
+def test_minutes_that_ran_out_are_told_as_what_is_missing(house) -> None:
+    _, job = house.judged(texts={"written": 40, "wanted": 100, "stopped": "minutes"})
+    assert job.result["reasons"][0] == (
+        "the gate's minutes ran out with 40 of 100 texts written, so allow more gate_minutes or "
+        "ask it again with more"
+    )
 
 
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "prompt_digest", "files"])
