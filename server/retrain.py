@@ -205,9 +205,15 @@ def _asked(
     wanted: Retraining,
     jobs: Sequence[Job],
 ) -> JobCreate:
-    """The job's request: as the voice's last job was, where nothing else is said."""
-    last = next((job for job in reversed(jobs) if _taught(job)), None)
+    """The job's request: as the voice's last job was, where nothing else is said.
+
+    That the last one was not judged is not carried on: a voice that is trained again would stay
+    a candidate each time.
+    """
+    last = _last(jobs)
     hyperparameters = dict(last.request["hyperparameters"]) if last else {}
+    if not hyperparameters.get("gate_minutes", True):
+        del hyperparameters["gate_minutes"]
     adapter = hyperparameters.pop("adapter", None)
     if wanted.from_active:
         for fixed in ("rank", "alpha"):
@@ -236,7 +242,13 @@ def _asked(
         metadata=metadata,
         task=last.request.get("task") if last else None,
         uses_documents=last.request.get("uses_documents") if last else None,
+        drop=last.request.get("drop") if last else None,
     )
+
+
+def _last(jobs: Sequence[Job]) -> Job | None:
+    """The training that the next one is like."""
+    return next((job for job in reversed(jobs) if _taught(job)), None)
 
 
 def _taught(job: Job) -> bool:

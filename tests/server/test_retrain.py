@@ -108,7 +108,8 @@ def again(house, teacher) -> dict[str, Any]:
     one = approve(client, "What is the price of bag 3?", "Bags cost 45, friend.")
     assert one["job_id"] is None
     file = added_file(client, ("Is there a lamp?", "A lamp is 45."), ("A rack?", "A rack is 45."))
-    job = retrain(client, **{"training_file": file, "from": "active"})
+    unjudged = {"gate_minutes": 0}
+    job = retrain(client, **{"training_file": file, "from": "active", "hyperparameters": unjudged})
     assert own.wait(job["id"]).status == "succeeded"
     taken = client.get(f"/feedback/{one['id']}", cast_to=dict)
     forget_feedback(client)
@@ -165,6 +166,29 @@ def test_asking_twice_gives_one_job_and_another_one_has_to_wait(house, again, bu
     again = retrain(client, training_file=file)
     assert again["id"] != job["id"]
     assert training_lines(client, again).keys() >= {"A new one?", "A rack?"}
+
+
+def test_a_voice_is_trained_again_as_it_was_but_for_the_gate_that_was_left_out(
+    house, busy, teacher, chat_jsonl
+) -> None:
+    services = house.services
+    voice = {"suffix": "careful", "extra_body": {"drop": ["secrets"]}}
+    first = teacher(house.client).start(chat_jsonl(12), hyperparameters=QUICK, **voice)
+    _end(services, first.id)
+    job = house.client.post("/voices/careful/retrain", body={}, cast_to=dict)
+    request = services.trainings.job("local", job["id"]).request
+    assert request["drop"] == ["secrets"]
+    assert request["hyperparameters"]["max_epochs"] == 2
+    assert "gate_minutes" not in request["hyperparameters"]  # so it is judged as a new one is
+
+
+def _end(services: Any, job_id: str) -> None:
+    """End a waiting job as if it had been carried out, its version the one of `support`."""
+    job = services.trainings.job("local", job_id)
+    version = services.voices.voice("local", "support").versions[0]
+    own = replace(version, id=f"ft:x:{job.suffix}:1", voice=job.suffix, job_id=job.id)
+    services.database.write(lambda connection: services.voices.add(connection, own))
+    assert services.trainings.move(job, "succeeded", now=0, fine_tuned_model=own.id)
 
 
 def test_what_was_deleted_since_is_not_learned_again(house, busy) -> None:
