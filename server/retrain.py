@@ -56,6 +56,10 @@ def retrain(services: Services, owner: str, name: str, wanted: Retraining) -> Jo
         jobs = services.trainings.of_voice(owner, name)
         parent = _parent(services, owner, voice) if wanted.from_active else None
         files, missing = _files(services, owner, jobs)
+        last = _last(jobs)
+        held_out = last.request.get("validation_file") if last else None
+        if held_out and _file(services, owner, held_out) is None:
+            missing, held_out = [*missing, held_out], None
         if wanted.training_file is not None:
             added = services.ledger.file(owner, wanted.training_file)
             files = [file for file in files if file.id != added.id] + [added]
@@ -84,7 +88,7 @@ def retrain(services: Services, owner: str, name: str, wanted: Retraining) -> Jo
         }
         more = {"lineage": lineage, **({"parent": parent} if parent else {})}
         try:
-            asked = _asked(services, owner, name, merged.id, wanted, jobs)
+            asked = _asked(services, owner, name, wanted, last, files=(merged.id, held_out))
             for job in jobs:
                 if job.status not in WAITING:
                     continue
@@ -180,7 +184,7 @@ def _by_itself(services: Services, owner: str, name: str, because: Because) -> J
 def _files(
     services: Services, owner: str, jobs: Sequence[Job]
 ) -> tuple[list[UploadedFile], list[str]]:
-    """The original files of a voice's jobs, oldest first, and the ids of those deleted since."""
+    """The training files of a voice's jobs, oldest first, and the ids of those deleted since."""
     ids: dict[str, None] = {}
     for job in jobs:
         if job.status in FRUITLESS:
@@ -190,27 +194,38 @@ def _files(
         ids.update(dict.fromkeys(file_id for file_id in originals if file_id))
     files, missing = [], []
     for file_id in ids:
-        try:
-            files.append(services.ledger.file(owner, file_id))
-        except NotFound:
+        file = _file(services, owner, file_id)
+        if file is not None:
+            files.append(file)
+        else:
             missing.append(file_id)
     return files, missing
+
+
+def _file(services: Services, owner: str, file_id: str) -> UploadedFile | None:
+    """An uploaded file; None where it was deleted."""
+    try:
+        return services.ledger.file(owner, file_id)
+    except NotFound:
+        return None
 
 
 def _asked(
     services: Services,
     owner: str,
     name: str,
-    file_id: str,
     wanted: Retraining,
-    jobs: Sequence[Job],
+    last: Job | None,
+    *,
+    files: tuple[str, str | None],
 ) -> JobCreate:
     """The job's request: as the voice's last job was, where nothing else is said.
+
+    `files` are those to train and to judge on, by their ids.
 
     That the last one was not judged is not carried on: a voice that is trained again would stay
     a candidate each time.
     """
-    last = _last(jobs)
     hyperparameters = dict(last.request["hyperparameters"]) if last else {}
     if not hyperparameters.get("gate_minutes", True):
         del hyperparameters["gate_minutes"]
@@ -234,8 +249,8 @@ def _asked(
         metadata.pop("vector_store_id", None)  # deleted since: the default store serves
     return JobCreate(
         model=services.engine.generator.name,
-        training_file=file_id,
-        validation_file=last.request.get("validation_file") if last else None,
+        training_file=files[0],
+        validation_file=files[1],
         suffix=name,
         hyperparameters={**hyperparameters, **wanted.hyperparameters},
         adapter=adapter,

@@ -182,6 +182,24 @@ def test_a_voice_is_trained_again_as_it_was_but_for_the_gate_that_was_left_out(
     assert "gate_minutes" not in request["hyperparameters"]  # so it is judged as a new one is
 
 
+def test_a_validation_file_that_was_deleted_since_is_missed_and_hinders_nothing(
+    house, busy, teacher, chat_jsonl
+) -> None:
+    client, own = house.client, teacher(house.client)
+    held_out = own.upload(chat_jsonl(3))
+    first = own.start(
+        chat_jsonl(30), suffix="judged", hyperparameters=QUICK, validation_file=held_out
+    )
+    _end(house.services, first.id)
+    kept = client.post("/voices/judged/retrain", body={}, cast_to=dict)
+    assert kept["validation_file"] == held_out and kept["lineage"]["missing_files"] == []
+    client.fine_tuning.jobs.cancel(kept["id"])
+    client.files.delete(held_out)
+    job = client.post("/voices/judged/retrain", body={}, cast_to=dict)
+    assert job["validation_file"] is None
+    assert job["lineage"]["missing_files"] == [held_out]
+
+
 def _end(services: Any, job_id: str) -> None:
     """End a waiting job as if it had been carried out, its version the one of `support`."""
     job = services.trainings.job("local", job_id)
