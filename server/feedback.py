@@ -52,7 +52,7 @@ class Feedback:
 
     @property
     def written(self) -> str:
-        """The answer as the model wrote it, without citation markers."""
+        """The answer as it was given, without citation markers."""
         return without_markers(self.answer) if self.cited else self.answer.strip()
 
     @property
@@ -78,7 +78,10 @@ class Feedback:
         return {"messages": [*self.conversation, _assistant(self.reply)]}
 
     def pair(self) -> dict[str, Any] | None:
-        """A line in OpenAI's preference format: the edited reply before the answer, if edited."""
+        """A line in OpenAI's preference format: the edited reply before the answer, if edited.
+
+        The answer is the one that was given, which may be mended from what the model wrote.
+        """
         if not self.edited or not self.written or self.edited == self.written:
             return None
         return {
@@ -184,8 +187,20 @@ class Feedbacks:
         return [_feedback(row) for row in rows]
 
     def waiting(self, owner: str, voice: str) -> int:
-        """How many approved ones no job has taken yet."""
-        return sum(feedback.job_id is None for feedback in self.approved(owner, voice))
+        """How many approved ones no version has learned or is learning.
+
+        Those of a job that failed or was cancelled count again beside a new one; alone they do
+        not, as what has ended one job would end the next one, too.
+        """
+        with self._database.read() as connection:
+            new, again = connection.execute(
+                "SELECT COUNT(*) FILTER (WHERE feedback.job_id IS NULL), "
+                "COUNT(*) FILTER (WHERE jobs.status IN ('failed', 'cancelled')) "
+                "FROM feedback LEFT JOIN jobs ON jobs.id = feedback.job_id "
+                "WHERE feedback.owner = ? AND feedback.voice = ? AND feedback.status = 'approved'",
+                (owner, voice),
+            ).fetchone()
+        return new + again if new else 0
 
     def take(self, owner: str, feedback_ids: list[str], *, job_id: str) -> None:
         """Remember which job learns from them."""

@@ -251,6 +251,22 @@ def test_enough_approvals_start_one_job(house, busy) -> None:
     forget_feedback(client)
 
 
+def test_approvals_of_a_job_without_fruit_count_again_beside_a_new_one(house, busy) -> None:
+    client, services = house.client, house.services
+    approve(client, "Is the rack green?", "It is green, friend.")
+    second = approve(client, "Is the rack red?", "It is not red, friend.")
+    job = services.trainings.job("local", second["job_id"])
+    assert services.trainings.move(job, "failed", now=int(time.time()))
+    assert services.feedback.waiting("local", "support") == 0
+    assert retrain_what_is_due(services, now=time.time()) == []  # it would fail again and again
+    third = approve(client, "Is the rack blue?", "It is blue, friend.")
+    assert third["job_id"] not in (None, job.id)
+    lineage = services.trainings.job("local", third["job_id"]).request["lineage"]
+    assert len(lineage["feedback"]) == 3
+    assert services.feedback.waiting("local", "support") == 0
+    forget_feedback(client)
+
+
 def test_a_day_without_training_starts_one_job(house, busy, eventually) -> None:
     services = house.services
     assert retrain_what_is_due(services, now=time.time()) == []
