@@ -15,6 +15,7 @@ from rich.console import Console
 
 from server.errors import ServerError
 from server.settings import Settings
+from tuning.errors import TuningError
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -63,7 +64,7 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (ServerError, OSError) as error:
+        except (ServerError, TuningError, OSError) as error:
             fail(error)
 
     return run

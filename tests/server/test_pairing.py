@@ -52,6 +52,16 @@ def test_every_text_is_kept_or_left_out_with_a_reason(settings: Settings, tmp_pa
         assert dropped["line"] in (3, 7) and dropped["reason"]
 
 
+def test_a_faulty_file_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "past.jsonl"
+    file.write_text('{"text": "We open at nine."}\n{oops\n')
+    asked = ["data", "pairs", str(file), str(tmp_path / "pairs.jsonl")]
+    result = CliRunner().invoke(main, asked, env={"HOUSEWORD_DATA_DIR": str(tmp_path)})
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("houseword: line 2: broken JSON")
+    assert not (tmp_path / "pairs.jsonl").exists()
+
+
 def test_questions_of_a_stores_passages_are_kept_or_left_out(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
