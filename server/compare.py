@@ -27,6 +27,11 @@ def side_by_side(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, A
     return rows
 
 
+def gate_figures(card: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the gate has measured of a version, by measure; nothing of one that it did not judge."""
+    return {row["name"]: row["candidate"] for row in card.get("gate", ())}
+
+
 def caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Why the figures of two cards cannot simply be compared, in words."""
     return [said for key, said in _CONDITIONS.items() if a.get(key) != b.get(key)]

@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct, field
 
 from server.auth import Owner
-from server.compare import caveats, side_by_side
+from server.compare import caveats, gate_figures, side_by_side
 from server.errors import ApiError, NotFound
 from server.rejudge import rejudge
 from server.retrain import Retraining, retrain
@@ -188,9 +188,9 @@ def _version(voice: Voice, version_id: str) -> Version:
 
 
 def _figures(services: Services, owner: str, version: Version) -> dict[str, Any]:
-    """Everything measured of a version: its card's figures, then what its job adds."""
+    """Everything measured of a version: in its training, by its job, and by the gate."""
     result = services.trainings.job(owner, version.job_id).result if version.job_id else None
-    return {**(result or {}), **version.card["metrics"]}
+    return {**(result or {}), **version.card["metrics"], "gate": gate_figures(version.card)}
 
 
 router = Router(

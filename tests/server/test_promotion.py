@@ -226,6 +226,22 @@ def test_minutes_that_ran_out_are_told_as_what_is_missing(house) -> None:
     )
 
 
+def test_what_the_gate_has_measured_is_compared_too(house) -> None:
+    first, _ = house.judged()
+    second, _ = house.judged(against=first, good=False)
+    names = {"a": house.version(first), "b": house.version(second)}
+    path = f"/voices/{house.name}/compare"
+    compared = house.server.client.get(path, options={"params": names}, cast_to=dict)
+    style = next(row for row in compared["metrics"] if row["name"] == "gate.style")
+    assert style["a"] > 0.9 > 0.1 > style["b"]
+    assert style["change"] == style["b"] - style["a"]
+    unjudged = house.version(house.candidate())
+    names["b"] = unjudged
+    compared = house.server.client.get(path, options={"params": names}, cast_to=dict)
+    style = next(row for row in compared["metrics"] if row["name"] == "gate.style")
+    assert style["b"] is None and style["change"] is None
+
+
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "prompt_digest", "files"])
 def test_a_version_that_cannot_speak_here_is_not_activated(house, unfit: str) -> None:
     speaks, other = house.candidate(), house.candidate(**{unfit: "another"})
