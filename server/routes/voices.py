@@ -148,7 +148,10 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
     asked: dict[str, Any] = {}
     if version.job_id:
         request = services.trainings.job(owner, version.job_id).request
-        asked = request.get("lineage") or {"files": [request.get("training_file")]}
+        asked = request.get("lineage") or {
+            "files": [request.get("training_file")],
+            **_went_on_from(version),
+        }
     return {
         "id": version.id,
         "digest": version.digest,
@@ -172,6 +175,13 @@ def _version_object(services: Services, owner: str, version: Version) -> dict[st
             "because": asked.get("because", "request"),
         },
     }
+
+
+def _went_on_from(version: Version) -> dict[str, str]:
+    """The version that a training of preferences went on from; nothing where it was the base."""
+    if not (parent := version.card.get("parent")):
+        return {}
+    return {"parent": f"{version.id.rpartition(':')[0]}:{parent}", "from": "active"}
 
 
 def _named(voice: Voice, param: str, version_id: str | None) -> Version:

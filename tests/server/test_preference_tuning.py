@@ -76,6 +76,9 @@ def test_its_result_is_a_version_of_the_voice_that_goes_on_from_the_active_one(t
         (server.settings.folder("adapters") / versions[1]["digest"] / "card.json").read_text()
     )
     assert card["parent"] == versions[0]["digest"] and card["config"]["beta"] == 0.2
+    lineage = versions[1]["lineage"]
+    assert (lineage["parent"], lineage["from"]) == (taught.fine_tuned_model, "active")
+    assert versions[0]["lineage"]["from"] == "scratch"
     result = job.model_extra["result"]
     assert result["accuracy"] > 0.5 and result["margin"] > 0
     assert result["heldout_loss_after"] < result["heldout_loss_before"]
