@@ -4,8 +4,8 @@ A job whose `model` is an embedder tunes the search of its store (`search_reques
 
 `method` says how (`methods.py`), `adapter` whether a LoRA adapter or all weights are trained.
 `suffix` names the voice. `metadata.vector_store_id` names the store whose documents the rows
-are built with, else the default store is used. A `validation_file` is the gate's set. Faulty
-data is refused here, with the numbers of the lines, before a job exists.
+are built with, else the default store is used. A `validation_file` is the gate's set, of any
+size. Faulty data is refused here, with the numbers of the lines, before a job exists.
 """
 
 from __future__ import annotations

@@ -268,6 +268,18 @@ def test_a_rollback_to_a_version_that_cannot_speak_here_is_refused(house) -> Non
     assert house.active() == second
 
 
+def test_a_version_that_cannot_speak_here_is_not_judged(house) -> None:
+    gone = house.candidate()
+    shutil.rmtree(house.server.services.running.adapters / gone)
+    asked = house.server.client.post(f"/voices/{house.name}/judge", body={}, cast_to=dict)
+    house.judged()  # the thread has done with the one before
+    job = house.server.services.trainings.job("local", asked["id"])
+    assert job.status == "failed"
+    assert job.error["message"] == (
+        f"The files of version {house.version(gone)} are gone: train the voice again."
+    )
+
+
 @pytest.mark.workers
 @pytest.mark.parametrize("unfit", ["base_fingerprint", "files"])
 def test_a_voice_whose_version_cannot_speak_here_is_trained_again_beside_the_base(
