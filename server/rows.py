@@ -1,8 +1,10 @@
 """Examples to training rows: each prompt is built as it will be served, with real passages.
 
-For every example the documents are searched as for a user's question. The gold passages are
-those that hold the figures of the reply; the other hits are the distractors, as in life. A
-reply whose figures no passage holds would teach the voice to invent, so it is left out.
+For every example the documents are searched as for a user's question, by the words of the message
+before it too where it leans on that, and shown are the hits as a user's prompt shows them: none
+that repeats another, no orders to whoever answers. The gold passages are those that hold the
+figures of the reply; the other hits are the distractors, as in life. A reply whose figures no
+passage holds would teach the voice to invent, so it is left out.
 
 What a prompt says of the evidence is always right in a row to learn from: it points at a sentence
 where the reply answers, and says that there is none where it declines. So a voice learns to
@@ -35,9 +37,11 @@ from retrieval.library import Library
 from retrieval.records import Hit
 from server.answer import is_small_talk
 from server.decline import Declines
+from server.disarm import without_orders
 from server.drills import drills
+from server.followup import standalone
 from server.prompt import CountTokens, Evidence, build
-from server.showing import evidence, highlights
+from server.showing import evidence, highlights, readable
 from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.records import Example, Row, Split
@@ -162,16 +166,18 @@ class RowMaker:
     def _shown(
         self, example: Example, hits: Sequence[Hit], *, told: Told | None
     ) -> tuple[list[Evidence], list[Evidence]]:
-        """What the prompt shows of the first hits, and the sentences of all that it points at."""
+        """What the prompt shows of the hits found, and the sentences of all that it points at."""
+        hits = readable(hits, question=example.question)
         if not hits:
             return [], []
+        shown = [evidence(hit) for hit in hits[: self.hits]]
         if told == "none":
-            return [evidence(hit) for hit in hits[: self.hits]], []
+            return shown, []
         below = 0.0 if told == "answer" else self.abstain_below
         grounds = self.library.calibrations.judge(
-            example.question, hits, self.stores, threshold=below
+            standalone(example.messages), hits, self.stores, threshold=below
         )
-        return [evidence(hit) for hit in hits[: self.hits]], list(highlights(grounds))
+        return shown, list(highlights(grounds))
 
     def _drill(self, making: _Making, wanted: int) -> int:
         """Add up to `wanted` reading drills; returns how many the documents gave."""
@@ -182,7 +188,7 @@ class RowMaker:
             for store in self.stores
             for document in self.library.documents(store)
             for passage in self.library.passages(store, document.id)
-            for drill in drills(passage.text, passage.heading, random_)
+            for drill in drills(without_orders(passage.text), passage.heading, random_)
         ]
         random_.shuffle(drawn)
         added = 0
@@ -257,9 +263,7 @@ class RowMaker:
             stated = figures(example.reply) - figures(example.question)
             hits = [
                 hit
-                for hit in self.library.search(
-                    self.stores, example.question, k=self.hits + GOLD_POOL
-                )
+                for hit in self._found(example, k=self.hits + GOLD_POOL)
                 if hit.passage.document_id not in golden.documents
                 and not stated & figures(hit.passage.text)
             ]
@@ -275,7 +279,7 @@ class RowMaker:
         """The kind of a row, the hits that it shows, and which of them are gold."""
         if not self._searches or is_small_talk(example.question):
             return "chat", [], []
-        served = self.library.search(self.stores, example.question, k=self._judged)
+        served = self._found(example, k=self._judged)
         if example.declines:
             return "none", served, []
         stated = figures(_STEP.sub("", example.reply))
@@ -291,9 +295,15 @@ class RowMaker:
             return "gold", gold, gold
         return "gold+distractors", _with_gold(served, gold, random_, shown=self.hits), gold
 
+    def _found(self, example: Example, *, k: int) -> list[Hit]:
+        """What the search finds for an example, best first, as it finds it for a user."""
+        return self.library.search(self.stores, standalone(example.messages), k=k)
+
     def _gold(self, example: Example, stated: set[str]) -> list[Hit]:
         """One or two passages that hold the reply's figures, or none."""
-        pool = self.library.search(self.stores, f"{example.question}\n{example.reply}", k=GOLD_POOL)
+        query = f"{standalone(example.messages)}\n{example.reply}"
+        found = self.library.search(self.stores, query, k=GOLD_POOL)
+        pool = readable(found, question=example.question)
         gold: list[Hit] = []
         missing = set(stated)
         for _ in range(2):
