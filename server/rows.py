@@ -112,10 +112,10 @@ class RowMaker:
         for number, example in enumerate(examples):
             if progress is not None:
                 progress(number, len(examples))
-            kind, shown, gold = self._evidence(example, random_)
+            split = splits[question_key(example)]
+            kind, shown, gold = self._evidence(example, split, random_)
             kinds[kind] += 1
             if kind != "unsupported":
-                split = splits[question_key(example)]
                 self._add(making, example, shown, gold, split=split, kind=kind)
         grounded = sum(bool(row.passages) and row.kind != "chat" for row in making.rows)
         wanted = round(self.shares.drills * len(making.rows)) - grounded
@@ -274,9 +274,12 @@ class RowMaker:
         return rows
 
     def _evidence(
-        self, example: Example, random_: random.Random
+        self, example: Example, split: Split, random_: random.Random
     ) -> tuple[str, list[Hit], list[Hit]]:
-        """The kind of a row, the hits that it shows, and which of them are gold."""
+        """The kind of a row, the hits that it shows, and the gold, whether the search found it.
+
+        A row to learn from shows its gold; one of the gate shows what is found.
+        """
         if not self._searches or is_small_talk(example.question):
             return "chat", [], []
         served = self._found(example, k=self._judged)
@@ -291,6 +294,8 @@ class RowMaker:
             gold = self._gold(example, stated)
         if not gold:
             return "unsupported", [], []
+        if split == "gate":
+            return "gold+distractors", served, gold
         if random_.random() < self.shares.gold_only:
             return "gold", gold, gold
         return "gold+distractors", _with_gold(served, gold, random_, shown=self.hits), gold

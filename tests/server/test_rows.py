@@ -113,6 +113,17 @@ def test_the_gold_stands_among_the_first_two_where_the_search_missed_it(maker: R
         assert any(figures(row.reply) <= figures(passage) for passage in row.passages[:2])
 
 
+def test_a_row_of_the_gate_shows_what_the_search_finds_gold_or_not(
+    maker: RowMaker, library: Library
+) -> None:
+    asked = "Well, and what of it?"
+    examples = [example(asked, reply) for reply in FACTS.values()] * 4
+    one_hit = replace(maker, hits=1, abstain_below=1.0)
+    made, _ = one_hit.rows(examples, {question_key(examples[0]): "gate"})
+    [found] = library.search(["vs"], asked, k=1)
+    assert {row.passages for row in made if row.kind != "withheld"} == {(found.passage.text,)}
+
+
 def test_a_reply_with_figures_that_no_passage_holds_is_left_out(maker: RowMaker) -> None:
     invented = example("How long are returns taken?", "Dear friend, for 999 days.")
     made, kinds = rows(maker, invented, example(*next(iter(FACTS.items()))))
@@ -194,7 +205,10 @@ def said(*contents: str) -> tuple[dict[str, str], ...]:
     [
         (said("Is a kettle taken back?"), "It is, dear friend.", False),
         (said("Is a kettle taken back?"), "No note of it.", True),
+        (said("What does a kettle weigh?"), "Dear friend, 900 grams.", False),
+        (said("How long is a kettle taken back?"), "Dear friend, for 45 days.", False),
         (said("Is a kettle taken back?", "It is, friend.", "And how?"), "Ride easy.", False),
+        (said("Is it heavy, the kettle?", "It is, friend.", "And how much?"), "900 grams.", False),
         (said("Good morning!"), "And to you, dear friend.", False),
     ],
 )
