@@ -343,16 +343,22 @@ def _with_gold(
 def _varied(
     example: Example, passages: Sequence[Evidence], own: set[str], random_: random.Random
 ) -> tuple[Example, list[Evidence]]:
-    """The example and its passages with other values, alike in both."""
-    # One text per passage, heading included: a value in a heading is the same value.
-    texts = [f"{item.heading or ''}\n{item.text}" for item in passages]
-    texts, question, reply = vary(
-        texts, example.question, example.reply, house_names=own, random_=random_
-    )
+    """The example and its passages with other values, alike in the whole conversation."""
     *before, last = example.messages
-    changed = replace(example, messages=(*before, {**last, "content": question}), reply=reply)
-    parts = [text.partition("\n") for text in texts]
-    return changed, [Evidence(text, heading or None) for heading, _, text in parts]
+    # One text per passage, heading included: a value in a heading is the same value.
+    shown = [f"{item.heading or ''}\n{item.text}" for item in passages]
+    said = [message["content"] for message in before]
+    texts, question, reply = vary(
+        [*shown, *said], last["content"], example.reply, house_names=own, random_=random_
+    )
+    contents = [*texts[len(shown) :], question]
+    messages = tuple(
+        {**message, "content": content}
+        for message, content in zip(example.messages, contents, strict=True)
+    )
+    parts = [text.partition("\n") for text in texts[: len(shown)]]
+    evidence_ = [Evidence(text, heading or None) for heading, _, text in parts]
+    return replace(example, messages=messages, reply=reply), evidence_
 
 
 def _split_of(name: str) -> Split:

@@ -2,7 +2,8 @@
 
 A voice that is trained on varied values cannot learn the facts, only how they are read and said.
 What occurs in the passages and in the reply is replaced everywhere by something of the same
-shape; what the reply says on its own stays, and so do the house's own names.
+shape; what the reply says on its own stays, and so do the house's own names. A date becomes a
+date that there can be.
 
 Pure. Read `vary` first.
 """
@@ -17,6 +18,7 @@ from collections.abc import Collection, Sequence
 _MONTHS = (
     "January February March April May June July August September October November December"
 ).split()
+_LONG_MONTHS = "January March May July August October December".split()  # any day is one of theirs
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 # Made up, so that no name is nearer to the truth than another.
 _NAMES = (
@@ -24,7 +26,12 @@ _NAMES = (
     "Norden Osric Pellam Quill Rowan Selby Tarn Ulric Vesper Wexford Yarrow Zephyr Alder Bramble "
     "Cobalt Dorset Ember Fallow Gannet Harrow Juniper Larch Merrin Nettle Orchard Pewter Russet"
 ).split()
-_VALUE = re.compile(r"(?<![\w.,])\d+(?:[.,:]\d+)*(?!\w)|\b[A-Z][a-z]{2,}\b")
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"  # or a month: which comes first differs by country
+_DATE = rf"(?:{_DAY}([./-]){_DAY}\1(?:\d\d)?\d\d|(?:19|20)\d\d([./-]){_DAY}\2{_DAY}|{_DAY}/{_DAY})"
+_VALUE = re.compile(
+    rf"(?<![\w.,]){_DATE}(?=T\d|\W|$)|(?<![\w.,])\d+(?:[.,:]\d+)*(?!\w)|\b[A-Z][a-z]{{2,}}\b"
+)
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _AFTER_SENTENCE = re.compile(r"(?:^|[.!?:\n\"'(]\s*)$")
 HOUSE_SHARE = 0.03  # a name in more of the replies than this is the house's own
 
@@ -87,18 +94,23 @@ def _other(value: str, taken: Collection[str], random_: random.Random) -> str:
 def _draw(value: str, random_: random.Random) -> str:
     for known in (_MONTHS, _DAYS):
         if value in known:
-            return random_.choice(known)
+            return random_.choice(_LONG_MONTHS if known is _MONTHS else known)
     if value[0].isupper():
         return random_.choice(_NAMES)
     if (clock := re.fullmatch(r"(\d{1,2}):\d\d", value)) is not None:
         hour = random_.randint(0, 23)
         minutes = value[-2:] if value.endswith("00") else f"{random_.randint(1, 59):02}"
         return f"{hour:0{len(clock[1])}}:{minutes}"
+    if re.fullmatch(_DATE, value) or _YEAR.fullmatch(value):
+        return re.sub(r"\d+", lambda part: _part(part.group(), random_), value)
     whole = re.match(r"\d+", value)
     assert whole is not None
     rest = value[whole.end() :]
     if not rest and len(value) == 1:
         return str(random_.randint(2, 19))
+    if len(whole[0]) == 2 and 1 <= int(whole[0]) <= 31:  # it may be a day of a month
+        ends = (10, 28) if int(whole[0]) >= 10 else (1, 9)
+        return f"{random_.randint(*ends):02}" + _digits(rest, random_)
     # The first digit is no zero, trailing zeros stay, and so do .99 and the like.
     kept = len(whole[0]) - len(whole[0].rstrip("0"))
     drawn = [
@@ -107,6 +119,14 @@ def _draw(value: str, random_: random.Random) -> str:
     drawn[0] = str(random_.randint(1, 9))
     digits = "".join(drawn) + "0" * (len(whole[0]) - len(drawn))
     return digits + _digits(rest, random_)
+
+
+def _part(figure: str, random_: random.Random) -> str:
+    """A day, month or year as another; what may be a month (up to 12) stays one, too."""
+    if len(figure) == 4:
+        return f"{figure[:2]}{random_.randint(0, 99):02}"
+    ends = (1, 9) if len(figure) == 1 else (1, 12) if int(figure) <= 12 else (13, 28)
+    return f"{random_.randint(*ends):0{len(figure)}}"
 
 
 def _digits(rest: str, random_: random.Random) -> str:

@@ -377,6 +377,22 @@ def test_varied_rows_say_what_their_own_passages_hold(maker: RowMaker) -> None:
         assert figures(row.reply) not in true, "no figure is the house's own"
 
 
+def test_a_varied_row_is_varied_in_its_whole_conversation(maker: RowMaker) -> None:
+    given = Example(
+        said(
+            "How long are returns taken?",
+            "For 45 days, dear friend.",
+            "Until when are returns taken then?",
+        ),
+        "As I said, for 45 days.",
+        "returns",
+    )
+    made, _ = rows(replace(maker, shares=RowShares(none=0, varied=1, drills=0)), given)
+    [row] = made
+    told = [figures(text) for text in (row.messages[2]["content"], row.reply, row.passages[0])]
+    assert told[0] == told[1] == told[2] != {"45"}
+
+
 def test_the_gate_is_never_varied(maker: RowMaker) -> None:
     examples = [example(*fact) for fact in FACTS.items()]
     varying = replace(maker, shares=RowShares(varied=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,38 @@ def test_the_form_stays(seed: int) -> None:
 def test_a_value_in_the_question_changes_alike() -> None:
     _, question, reply = varied("For 45 days.", question="Is it 45 days?")
     assert re.findall(r"\d+", question) == re.findall(r"\d+", reply) != ["45"]
+
+
+@pytest.mark.parametrize(
+    ("date", "form"),
+    [
+        ("15.03.2024", "%d.%m.%Y"),
+        ("5.3.24", "%d.%m.%y"),
+        ("2024-03-15", "%Y-%m-%d"),
+        ("03/31/2024", "%m/%d/%Y"),
+        ("31/03", "%d/%m"),
+        ("12/30", "%m/%d"),
+        ("31.12", "%d.%m"),
+        ("31 March 2024", "%d %B %Y"),
+        ("May 31, 1999", "%B %d, %Y"),
+    ],
+)
+@given(seed=st.integers(0, 10_000))
+def test_a_date_becomes_another_date(date: str, form: str, seed: int) -> None:
+    random_ = random.Random(seed)
+    [passage], _, reply = vary([f"It is {date}, then."], "", f"On {date}.", random_=random_)
+    other = reply.removeprefix("On ").removesuffix(".")
+    assert other != date and other in passage
+    year = "" if "%y" in form.casefold() else " 2024"
+    datetime.strptime(other + year, form + " %Y" * bool(year))
+
+
+def test_the_month_of_a_day_that_stays_has_that_day() -> None:
+    for seed in range(50):
+        [passage], _, _ = vary(
+            ["It is 31 May 2024."], "", "We meet in May.", random_=random.Random(seed)
+        )
+        datetime.strptime(passage, "It is %d %B %Y.")
 
 
 @pytest.mark.parametrize(
