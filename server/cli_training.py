@@ -157,6 +157,8 @@ def jobs(context: click.Context, as_json: bool) -> None:
 @told
 def show_job(context: Context, job_id: str, as_json: bool) -> None:
     """Show a job and its events."""
+    from server.teaching import example_of
+
     with context.client() as client:
         job = client.get(f"/v1/fine_tuning/jobs/{job_id}")
         events = list(client.pages(f"/v1/fine_tuning/jobs/{job_id}/events", order="asc"))
@@ -166,6 +168,8 @@ def show_job(context: Context, job_id: str, as_json: bool) -> None:
     out.print(f"{job['id']} {job['status']}", style="bold")
     for event in events:
         out.print(f"  {event['level']:5} {event['message']}", markup=False)
+        if example := example_of(event["data"]):
+            out.print(f"        {example}", style="dim", markup=False)
 
 
 @jobs.command("cancel")

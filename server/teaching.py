@@ -7,7 +7,7 @@ this very process. Knows no training.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,18 @@ def follow(client: Client, job_id: str, *, console: Console) -> dict[str, Any]:
                     )
                 else:
                     console.print(f"  {event['message']}", markup=False)
+                    if example := example_of(data):
+                        console.print(f"    {example}", style="dim", markup=False)
             if job["status"] in ENDED and not events:
                 bars.update(bar, completed=1.0)
                 return job
             time.sleep(POLL_SECONDS)
+
+
+def example_of(data: Mapping[str, Any] | None) -> str | None:
+    """The first example of an event that tells of a finding in the data, in one line."""
+    shown = (data or {}).get("examples")
+    if not shown:
+        return None
+    lines = ", ".join(map(str, shown[0]["lines"]))
+    return f"line {lines}: {shown[0]['excerpt']}" if lines else str(shown[0]["excerpt"])

@@ -59,14 +59,20 @@ class StyleError(TuningError, ValueError):
 class ExamplesError(TuningError, ValueError):
     """Training data with faults.
 
-    `problems` holds (line number from 1, reason) pairs, first line first.
+    `problems` holds (line number from 1, reason) pairs, first line first. The message gives the
+    reasons of the first `REASONS`, the numbers of the next `NUMBERS` and the count of all.
     """
+
+    REASONS, NUMBERS = 5, 20
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
         self.problems = problems
-        shown = "; ".join(f"line {n}: {why}" if n else why for n, why in problems[:5])
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        super().__init__(shown + more)
+        shown = "; ".join(f"line {n}: {why}" if n else why for n, why in problems[: self.REASONS])
+        if more := problems[self.REASONS :]:
+            numbers = ", ".join(str(n) for n, _ in more[: self.NUMBERS])
+            shown += f"; and {len(more)} more, in lines {numbers}"
+            shown += ", …" if len(more) > self.NUMBERS else ""
+        super().__init__(shown)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

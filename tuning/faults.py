@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from tuning.duplicates import text_of
@@ -75,7 +76,7 @@ def contradictory_replies(
     """
     asked: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
-        said = text_of(example)[: -len(example.reply)]
+        said = text_of(replace(example, reply="", rejected=None))
         asked.setdefault(" ".join(pieces(said)), []).append(place)
     for places in asked.values():
         replies = dict.fromkeys(examples[place].reply for place in places)

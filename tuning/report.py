@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tuning import duplicates, faults, outliers, private
 from tuning.errors import ExamplesError
 from tuning.examples import assign_splits, question_key, read_examples
 from tuning.findings import SHOWN, Finding, Report, Shown
+from tuning.preferences import read_preferences
 from tuning.records import Example, Split
 from tuning.task import recognise
 from tuning.words import content_words
 
 EXCERPT = 120  # characters
+MORE_LINES = 200  # numbers of faulty lines that are told beside those shown with their reasons
 GATE_PAIRS = 300  # pairs of which the gate's share is the 90 rows that it needs
 OWN_ROWS, OWN_SHARE = 3, 0.005  # replies in which an address is the house's own
 ONE_TOPIC = 0.5  # mean share of the words that two questions have in common
@@ -28,12 +31,22 @@ FEWEST_QUESTIONS = 20
 
 
 def check(data: bytes, *, kind: str | None = None) -> tuple[Report, list[Example]]:
-    """Report on a file of chat JSONL as a new voice would take it; with its examples, if any."""
+    """Report on a file of examples as a new voice would take it; with its examples, if any."""
     try:
-        examples = read_examples(data)
+        examples = read(data)
     except ExamplesError as error:
         return refusal(error), []
     return report(examples, assign_splits(examples), kind=kind), examples
+
+
+def read(data: bytes) -> list[Example]:
+    """Read chat JSONL, or preference JSONL where the first line is of that kind.
+
+    Raises:
+        ExamplesError: as `read_examples` and `read_preferences` do.
+    """
+    first = data.lstrip().partition(b"\n")[0]
+    return (read_preferences if b'"preferred_output"' in first else read_examples)(data)
 
 
 def report(
@@ -60,11 +73,15 @@ def report(
 
 
 def refusal(error: ExamplesError) -> Report:
-    """The report on a file that cannot be read: every faulty line with its reason."""
-    shown = [Shown((line,) if line else (), reason) for line, reason in error.problems]
+    """The report on a file that cannot be read: some faulty lines with their reasons, and how
+    many more there are, with their numbers."""
+    problems = error.problems
+    shown = [Shown((line,) if line else (), reason) for line, reason in problems[:SHOWN]]
+    if more := problems[SHOWN:]:
+        are = "one more is" if len(more) == 1 else f"{len(more)} more are"
+        shown.append(Shown(tuple(line for line, _ in more[:MORE_LINES]), f"{are} faulty"))
     advice = "These lines cannot be used: mend or remove them, for nothing is trained before."
-    finding = Finding("format", "error", len(shown), advice, tuple(shown[:SHOWN]))
-    return Report(0, "", (finding,))
+    return Report(0, "", (Finding("format", "error", len(problems), advice, tuple(shown)),))
 
 
 def expectation(pairs: int) -> str:
@@ -187,7 +204,7 @@ def _private(examples: Sequence[Example]) -> Iterator[Finding]:
     stated: Counter[tuple[str, str]] = Counter()
     for example, values in zip(examples, found, strict=True):
         if values:
-            replied = len(duplicates.text_of(example)) - len(example.reply)
+            replied = len(duplicates.text_of(replace(example, reply="", rejected=None)))
             stated.update({(v.kind, v.key) for v in values if v.start >= replied})
     own = {
         value

@@ -13,8 +13,8 @@ from server.data_check import examine
 from server.errors import ApiError
 from server.services import AppServices
 from tuning.errors import ExamplesError
-from tuning.examples import assign_splits, read_examples
-from tuning.report import refusal
+from tuning.examples import assign_splits
+from tuning.report import read, refusal
 from tuning.task import KINDS, choose
 
 
@@ -29,7 +29,7 @@ class Check(Struct, kw_only=True):
 
 @post("/check", status_code=200, sync_to_thread=True)
 def check_data(services: AppServices, owner: Owner, data: JSONBody[Check]) -> dict[str, Any]:
-    """Report on a file of training data; faulty lines are findings, too."""
+    """Report on a file of examples or preferences; faulty lines are findings, too."""
     if data.task is not None and data.task not in KINDS:
         raise ApiError(
             400,
@@ -41,7 +41,7 @@ def check_data(services: AppServices, owner: Owner, data: JSONBody[Check]) -> di
     documents = services.store(owner, store).documents
     file = services.ledger.file(owner, data.file_id)
     try:
-        examples = read_examples(services.content.read(file.digest))
+        examples = read(services.content.read(file.digest))
     except ExamplesError as error:
         return {"object": "data.report", **refusal(error).to_json()}
     task = choose(examples, kind=data.task)

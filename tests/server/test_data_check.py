@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from io import StringIO
 from pathlib import Path
 
 import openai
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from retrieval.database import Database
 from retrieval.embed import Embedder
 from retrieval.library import Library
 from retrieval.parse import Parser
 from server.cli import main
+from server.client import connect
 from server.contradictions import contradictions
+from server.teaching import follow
 from tuning.records import Example
 
 
@@ -100,7 +105,13 @@ def test_a_job_tells_what_was_found_and_drops_what_it_was_told(
     assert kept["dropped"] == {"exact_duplicates": 1, "placeholders": 1}
     rows = (report.parent / "examples.jsonl").read_text()
     assert "{{Name}}" not in rows
+    shown = run(server.settings.data_dir, "jobs", "show", job.id)
+    assert re.search(r"Data: placeholders \(1\).*\n\s+line 62: .*\{\{Name\}\}", shown)
     server.client.fine_tuning.jobs.cancel(job.id)
+    watched = StringIO()
+    with connect(server.settings, url=server.url) as client:
+        follow(client, job.id, console=Console(file=watched, width=200))
+    assert "line 62: The tent of {{Name}}" in watched.getvalue()
 
 
 def test_a_finished_job_has_the_counts_in_its_result(taught) -> None:
@@ -126,6 +137,18 @@ def test_a_file_is_checked_over_http(server, teacher, chat_jsonl) -> None:
     report = server.client.post("/data/check", body={"file_id": broken}, cast_to=dict)
     assert report["errors"] == 2 and codes(report) == {"format": 2}
     assert report["findings"][0]["examples"][0]["lines"] == [1]
+    liked, other = ([{"role": "assistant", "content": text}] for text in ("It is {{Name}}.", "No."))
+    pairs = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"What is the price of bag {n}?"}]},
+            "preferred_output": liked,
+            "non_preferred_output": other,
+        }
+        for n in range(12)
+    ]
+    preferred = teacher(server.client).upload("\n".join(map(json.dumps, pairs)).encode())
+    report = server.client.post("/data/check", body={"file_id": preferred}, cast_to=dict)
+    assert report["pairs"] == 12 and codes(report)["placeholders"] == 12
     with pytest.raises(openai.NotFoundError):
         server.client.post("/data/check", body={"file_id": "file-x"}, cast_to=dict)
     with pytest.raises(openai.BadRequestError):

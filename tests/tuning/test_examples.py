@@ -91,7 +91,9 @@ def test_a_faulty_line_gives_its_number_and_the_reason(bad: bytes, reason: str) 
 
 def test_every_faulty_line_is_listed_and_the_message_shows_the_first() -> None:
     bad = [b"{"] * 7
-    with pytest.raises(ExamplesError, match=r"^line 1: broken JSON .*; and 2 more$") as refused:
+    with pytest.raises(
+        ExamplesError, match=r"^line 1: broken JSON .*; and 2 more, in lines 6, 7$"
+    ) as refused:
         read_examples(file(*bad))
     assert [number for number, _ in refused.value.problems] == list(range(1, 8))
 

@@ -262,10 +262,46 @@ def test_right_to_left_text_and_emoji_are_text_like_any_other() -> None:
 def test_faulty_lines_are_errors_with_their_numbers() -> None:
     made, examples = check(b'{"messages": []}\n[]\n' * 4)
     assert not examples and [one.code for one in made.errors] == ["format"]
-    assert made.errors[0].count == 8 and len(made.errors[0].examples) == 5
+    *_, more = made.errors[0].examples
+    assert made.errors[0].count == 8 and len(made.errors[0].examples) == 6
+    assert more.lines == (6, 7, 8) and more.excerpt == "3 more are faulty"
     assert made.errors[0].examples[0].lines == (1,)
     assert "last message" in made.errors[0].examples[0].excerpt
     assert made.to_json()["errors"] == 8
+
+
+def preference(question: str, reply: str, rejected: str) -> dict[str, Any]:
+    return {
+        "input": {"messages": [{"role": "user", "content": question}]},
+        "preferred_output": [{"role": "assistant", "content": reply}],
+        "non_preferred_output": [{"role": "assistant", "content": rejected}],
+    }
+
+
+def test_preferences_are_checked_like_examples() -> None:
+    lines = [preference(one.question, one.reply, "No.") for one in sound(20)]
+    lines += [preference(Q, "It takes 30 days, {{Name}}.", "No."), preference(Q, "45 days.", "Ah.")]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    made, examples = check(data)
+    assert len(examples) == made.pairs == 22 and not made.errors
+    assert finding(made, "placeholders").examples[0].lines == (21,)  # type: ignore[union-attr]
+    assert finding(made, "contradictory_replies").rows == (20, 21)  # type: ignore[union-attr]
+    lines[3]["non_preferred_output"] = lines[3]["preferred_output"]
+    broken, _ = check("\n".join(map(json.dumps, lines)).encode())
+    assert [one.lines for one in broken.errors[0].examples] == [(4,)]
+
+
+def test_an_address_of_the_house_is_known_by_its_preferred_replies_too() -> None:
+    rows = [
+        Example(
+            ({"role": "user", "content": f"{Q} {thing}"},),
+            "Write to jane@bench.example.",
+            thing,
+            rejected=f"We say nothing at all of the {thing}, and of nothing else, friend.",
+        )
+        for thing in THINGS
+    ]
+    assert finding(found(*rows), "personal_data") is None
 
 
 def test_unknown_codes_are_refused_with_the_known_ones() -> None:
