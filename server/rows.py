@@ -15,7 +15,8 @@ none would turn every request away. The gate's rows are as they are served, mist
 
 Where few replies hold facts, reading drills from the documents are added (`drills.py`). Of the
 rows with gold, some show nothing else, in some the values are changed (`vary.py`), and beside
-some the same question stands a second time with its documents withheld, answered by a decline.
+some the same question stands a second time with its documents withheld, answered by a decline:
+a plain one, or in a voice of another language than English one of the house's own, if any.
 
 A voice that uses no documents (its requests hold the facts) gets bare rows, as it is served.
 It knows no worker and no model. Read `RowMaker.rows` first.
@@ -44,6 +45,7 @@ from server.prompt import CountTokens, Evidence, build
 from server.showing import evidence, highlights, readable
 from server.vary import house_names, vary
 from tuning.examples import question_key
+from tuning.outliers import main_language
 from tuning.records import Example, Row, Split
 
 Told = Literal["answer", "none"]  # what a prompt says of its evidence; else what is found
@@ -79,6 +81,7 @@ class _Making:
     """The rows of one voice while they are made; `own` are the house's own names."""
 
     own: set[str]
+    english: bool  # as far as can be seen
     random_: random.Random
     rows: list[Row] = field(default_factory=list)
     golden: list[_Golden] = field(default_factory=list)
@@ -107,7 +110,9 @@ class RowMaker:
     ) -> tuple[list[Row], Counter[str]]:
         """The rows, and how many there are of each kind; `unsupported` ones were left out."""
         random_ = random.Random(self.seed)
-        making = _Making(house_names([example.reply for example in examples]), random_)
+        replies = [example.reply for example in examples]
+        english = main_language(replies) in (None, "English")
+        making = _Making(house_names(replies), english, random_)
         kinds: Counter[str] = Counter()
         for number, example in enumerate(examples):
             if progress is not None:
@@ -246,10 +251,11 @@ class RowMaker:
 
     def _withheld(self, making: _Making) -> list[Row]:
         """Questions with gold once more without it: every one of the gate, a share of the rest."""
-        if not making.golden:
-            return []
         random_ = making.random_
-        declines = Declines([row for row in making.rows if row.split == "train"])
+        train = [row for row in making.rows if row.split == "train"]
+        declines, own = Declines(train), [row.reply for row in train if row.kind == "none"]
+        if not making.golden or not (making.english or own):
+            return []
         with_documents = [row for row in making.rows if row.split != "gate" and row.passages]
         nones = sum(row.kind == "none" for row in with_documents)
         others = len(with_documents) - nones
@@ -267,7 +273,8 @@ class RowMaker:
                 if hit.passage.document_id not in golden.documents
                 and not stated & figures(hit.passage.text)
             ]
-            declined = replace(example, reply=declines.draw(random_), declines=True)
+            reply = declines.draw(random_) if making.english else random_.choice(own)
+            declined = replace(example, reply=reply, declines=True)
             told = _told("withheld", golden.split)
             shown = self._shown(declined, hits[: self._judged], told=told)
             rows.append(self._row(declined, *shown, split=golden.split, kind="withheld"))

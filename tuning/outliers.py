@@ -90,7 +90,7 @@ def other_languages(replies: Sequence[str]) -> tuple[list[int], str]:
     if usual is None:
         return [], ""
     places = [place for place, found in enumerate(scripts) if found not in (None, usual)]
-    name = usual.title()
+    name = _named(usual)
     if usual == "LATIN":
         languages = [language(reply) for reply in replies]
         spoken = _usual(languages)
@@ -98,6 +98,20 @@ def other_languages(replies: Sequence[str]) -> tuple[list[int], str]:
             name = spoken
             places += [p for p, found in enumerate(languages) if found not in (None, spoken)]
     return sorted(set(places)), name
+
+
+def main_language(replies: Sequence[str]) -> str | None:
+    """The language of most replies whose language is clear, or their script where not Latin."""
+    found: Counter[str] = Counter()
+    for reply in replies:
+        written = script(reply)
+        spoken = language(reply) if written == "LATIN" else written and _named(written)
+        if spoken:
+            found[spoken] += 1
+    if not found:
+        return None
+    name, most = found.most_common(1)[0]
+    return name if most > found.total() / 2 and most >= 3 else None
 
 
 def script(text: str) -> str | None:
@@ -138,6 +152,10 @@ def _usual(found: Sequence[str | None]) -> str | None:
         return None
     name, most = counts.most_common(1)[0]
     return name if most >= _MOSTLY * counts.total() and most >= 3 else None
+
+
+def _named(script: str) -> str:
+    return "Chinese or Japanese" if script == "CJK" else script.title()
 
 
 @cache

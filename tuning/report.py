@@ -65,6 +65,7 @@ def report(
         *_private(examples),
         _contradictory_replies(examples, labels=kind == "label"),
         *(_odd_replies(examples) if prose else ()),
+        _unfamiliar_language(examples) if prose else None,
         _too_little_data(examples),
         _one_topic(examples),
     ]
@@ -291,6 +292,19 @@ def _odd_replies(examples: Sequence[Example]) -> Iterator[Finding]:
         "These replies sound unlike the rest, as if somebody else had written them: rewrite them "
         "in the house's voice, or drop them.",
     )
+
+
+def _unfamiliar_language(examples: Sequence[Example]) -> Finding | None:
+    """Whether most replies are in a language that the built-in base has hardly read."""
+    spoken = outliers.main_language([example.reply for example in examples])
+    if spoken in (None, "English"):
+        return None
+    advice = (
+        f"Most replies are {spoken}, which the built-in base model hardly knows: unless yours "
+        "does, expect phrases learnt by heart and mistakes in all else, and mark the replies that "
+        'say you do not know with "declines": true, for they are recognised in English alone.'
+    )
+    return Finding("unfamiliar_language", "warning", len(examples), advice)
 
 
 def _too_little_data(examples: Sequence[Example]) -> Finding | None:

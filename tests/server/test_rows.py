@@ -360,6 +360,27 @@ def test_every_question_of_the_gate_with_gold_is_asked_without_it_too(maker: Row
     assert all(row.split == "gate" for row in made)
 
 
+@pytest.mark.parametrize("split", ["train", "gate"])
+def test_a_voice_of_another_language_learns_no_english_declines(
+    maker: RowMaker, split: Split
+) -> None:
+    """But its own, where it has some."""
+    replies = {
+        "returns": "Die Tasche ist für Sie da, und wir nehmen sie für 45 Tage zurück.",
+        "rack": "Das ist für die Tasche, und es trägt nicht mehr als 25 Kilogramm, wenn wir haben.",
+        "tent": "Das Zelt ist nicht schwer, und es wiegt mit der Tasche 2140 Gramm für Sie.",
+    }
+    examples = [example(f"Was ist mit {about}?", reply) for about, reply in replies.items()]
+    own = example("Haben Sie Wein?", "Das wissen wir nicht.", declines=True)
+    splits: dict[str, Split] = {question_key(one): split for one in examples}
+    withholding = replace(maker, shares=RowShares(none=0.9, varied=0, drills=0))
+    _, kinds = withholding.rows(examples, splits)
+    assert kinds["withheld"] == 0
+    made, kinds = withholding.rows([*examples, own], {**splits, question_key(own): "train"})
+    assert kinds["withheld"] == len(examples)
+    assert {row.reply for row in made if row.kind == "withheld"} == {own.reply}
+
+
 def test_a_users_own_declines_count_into_the_share(maker: RowMaker) -> None:
     own = [example(f"Is there a blue tent {n}?", "No note of it.", declines=True) for n in range(5)]
     examples = [example(*fact) for fact in FACTS.items()] * 4

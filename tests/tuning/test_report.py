@@ -256,7 +256,24 @@ def test_right_to_left_text_and_emoji_are_text_like_any_other() -> None:
     rows.append(example(Q, GOOD_REPLY))
     foreign = finding(report(rows, assign_splits(rows)), "other_language")
     assert foreign and foreign.count == 1 and "Hebrew" in foreign.advice
+    assert "Hebrew" in finding(made, "unfamiliar_language").advice  # type: ignore[union-attr]
     json.dumps(made.to_json(), ensure_ascii=False).encode()
+
+
+def test_a_language_that_the_base_hardly_knows_is_told_with_what_to_expect() -> None:
+    german = [
+        example(f"Was ist mit {thing}?", f"Das ist für Sie, und wir haben {thing} nicht mit {act}.")
+        for thing in THINGS[:9]
+        for act in ACTS
+    ]
+    made = finding(report(german, assign_splits(german)), "unfamiliar_language")
+    assert made and made.count == len(german) and "German" in made.advice and not made.rows
+    english = [example(one.question, "The bag is yours, and you have it.") for one in german[:60]]
+    mixed = [*german[60:], *english]
+    assert finding(report(mixed, assign_splits(mixed)), "unfamiliar_language")
+    assert finding(report(english, assign_splits(english)), "unfamiliar_language") is None
+    labels = report(german, assign_splits(german), kind="label")
+    assert finding(labels, "unfamiliar_language") is None
 
 
 def test_faulty_lines_are_errors_with_their_numbers() -> None:
