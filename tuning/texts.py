@@ -27,6 +27,7 @@ SHARED_WORDS = 0.34  # share of the request's content words that its text must h
 COPIED = 0.8  # share of the request's runs of four words that stand in the text: a copy
 MOST_REQUEST_WORDS = 60
 SHOWN_CHARACTERS = 2000  # of a text, when the base is asked for its request
+SHOWN_TOKENS = 1500  # as many as these may be, at most: of a dense script, fewer are shown
 REQUEST_TOKENS = 40  # what the base may write
 _BLOCK = 512  # requests whose similarities are held at a time
 
@@ -124,10 +125,25 @@ def requests_for(texts: Sequence[HouseText]) -> list[tuple[Message, ...]]:
         (
             {"role": "system", "content": INSTRUCTION},
             *shown,
-            {"role": "user", "content": _ASKED.format(text=item.text[:SHOWN_CHARACTERS])},
+            {"role": "user", "content": _ASKED.format(text=_beginning(item.text))},
         )
         for item in texts
     ]
+
+
+def _beginning(text: str) -> str:
+    """As much of a text as a prompt has room for, whatever its script.
+
+    In a script that a vocabulary does not hold every byte may be a token, and so may every figure;
+    a token of Latin letters and spaces has two of them and more.
+    """
+    room = float(SHOWN_TOKENS)
+    for place, letter in enumerate(text[:SHOWN_CHARACTERS]):
+        plain = letter.isascii() and (letter.isalpha() or letter.isspace())
+        room -= 0.5 if plain else len(letter.encode())
+        if room < 0:
+            return text[:place]
+    return text[:SHOWN_CHARACTERS]
 
 
 def pair_up(

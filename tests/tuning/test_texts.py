@@ -10,6 +10,7 @@ from tuning.errors import ExamplesError
 from tuning.examples import read_examples
 from tuning.texts import (
     INSTRUCTION,
+    SHOWN_TOKENS,
     HouseText,
     clean,
     pair_up,
@@ -71,6 +72,13 @@ def test_the_base_is_asked_alike_for_every_text() -> None:
     assert first[0]["content"] == INSTRUCTION and first[:-1] == second[:-1]
     assert first[-1]["content"].startswith("Text: One.\n\n")
     assert 2000 < len(second[-1]["content"]) < 2100, "a long text is cut"
+
+
+@pytest.mark.parametrize("letter", ["说", "ש", "🙂", "7"])
+def test_a_text_of_a_dense_script_is_cut_to_what_its_bytes_leave_room_for(letter: str) -> None:
+    empty, dense = requests_for([HouseText("", 1), HouseText(letter * 5000, 2)])
+    longer = dense[-1]["content"].encode(), empty[-1]["content"].encode()
+    assert SHOWN_TOKENS - 4 < len(longer[0]) - len(longer[1]) <= SHOWN_TOKENS
 
 
 @pytest.mark.parametrize(
