@@ -98,6 +98,7 @@ def _train(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             {"step": 0, "stage": "The base writes answers of its own, which the voice shall keep."}
         )
         learned, _ = replay_rows(generator, config["replay"], cache=Path(config["models_dir"]))
+        run.keep_replay(learned)
         rows += learned
     how: dict[str, Any] = {"checkpoints": checkpoints, "report": run.report, "parent": parent}
     if isinstance(settings, PreferenceConfig):

@@ -5,6 +5,7 @@
     prompts.jsonl    the texts that are wanted       written by the server
     report.json      what was found in the data      written by the server
     metrics.jsonl    one JSON object a line, `step`  written by the worker, flushed at once
+    replay.jsonl     the base's own answers, learnt  written by the worker
     checkpoint/      to resume from                  written by the worker
     texts.jsonl      the texts, one a line           written by the worker, flushed at once
     trained.json     what the training came to; the adapter lies in its place by then
@@ -78,6 +79,13 @@ class Run:
 
     def rows(self) -> list[Row]:
         return [Row.from_json(row) for _, row in _lines(self.folder / "examples.jsonl")]
+
+    def keep_replay(self, rows: Iterable[Row]) -> None:
+        """Remember the base's own answers that the training adds to its rows."""
+        _write_lines(self.folder / "replay.jsonl", (row.to_json() for row in rows))
+
+    def replay(self) -> list[Row]:
+        return [Row.from_json(row) for _, row in _lines(self.folder / "replay.jsonl")]
 
     def prompts(self) -> list[Prompt]:
         return [Prompt.from_json(prompt) for _, prompt in _lines(self.folder / "prompts.jsonl")]

@@ -163,6 +163,18 @@ def test_a_gate_prompt_that_is_too_long_is_left_out_and_counted(
     assert outcome["texts"]["written"] == outcome["texts"]["wanted"]
 
 
+def test_the_bases_own_answers_are_trained_on_and_kept(new_run: Callable[..., Run]) -> None:
+    config = {"rank": 4, "max_epochs": 1, "patience": 100, "row_tokens": 512}
+    alone = new_run("alone", voice_config=config)
+    beside = new_run("beside", replay=4, voice_config=config)
+    assert (finished(alone), finished(beside)) == (0, 0), log_of(beside)
+    learned = beside.replay()
+    assert 0 < len(learned) <= 4 and not alone.replay()
+    assert {(row.kind, row.split) for row in learned} == {("replay", "train")}
+    more = beside.outcome()["tokens"] - alone.outcome()["tokens"]  # type: ignore[index]
+    assert more >= len(learned), "a token or more of each"
+
+
 def test_a_worker_that_only_writes_goes_on_with_what_is_missing(
     new_run: Callable[..., Run],
 ) -> None:
