@@ -29,7 +29,7 @@ DROPPABLE = (
     "other_language",
 )
 # Findings of the file as a whole.
-WHOLE = ("format", "too_little_data", "one_topic", "unfamiliar_language")
+WHOLE = ("format", "too_little_data", "one_topic", "second_voice", "unfamiliar_language")
 ALWAYS_DROPPED = ("exact_duplicates",)
 
 

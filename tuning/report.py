@@ -65,6 +65,7 @@ def report(
         *_private(examples),
         _contradictory_replies(examples, labels=kind == "label"),
         *(_odd_replies(examples) if prose else ()),
+        _second_voice(examples) if prose else None,
         _unfamiliar_language(examples) if prose else None,
         _too_little_data(examples),
         _one_topic(examples),
@@ -292,6 +293,23 @@ def _odd_replies(examples: Sequence[Example]) -> Iterator[Finding]:
         "These replies sound unlike the rest, as if somebody else had written them: rewrite them "
         "in the house's voice, or drop them.",
     )
+
+
+def _second_voice(examples: Sequence[Example]) -> Finding | None:
+    """Whether two voices share the replies; shown are the first reply of each."""
+    places = outliers.second_voice([example.reply for example in examples])
+    if not places:
+        return None
+    first = next(place for place in range(len(examples)) if place not in set(places))
+    shown = tuple(
+        Shown((examples[place].line,), excerpt(examples[place].reply))
+        for place in (first, places[0])
+    )
+    advice = (
+        "The replies are of two kinds that sound unlike each other: if two people or departments "
+        "have written them, the voice would mix both, so train one for each or rewrite the others."
+    )
+    return Finding("second_voice", "warning", len(places), advice, shown)
 
 
 def _unfamiliar_language(examples: Sequence[Example]) -> Finding | None:

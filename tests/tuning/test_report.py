@@ -241,8 +241,27 @@ def test_another_voice_is_found_among_many_and_never_floods() -> None:
     ]
     made = finding(found(*other), "mixed_voices")
     assert made and len(set(made.rows) & set(range(225, 233))) >= 6
+    assert finding(found(*other), "second_voice") is None
     flood = finding(found(*other * 20), "mixed_voices")
     assert flood is None or flood.count <= 0.05 * 400
+
+
+def test_two_voices_that_share_a_file_are_told_as_a_whole() -> None:
+    stiff = [
+        example(
+            f"Concerning the {act} of a {thing}?",
+            f"Re: {thing.title()}. The undersigned hereby acknowledges receipt of correspondence "
+            f"regarding aforementioned {act}; remittance is due forthwith pursuant to clause.",
+            line=900,
+        )
+        for thing in THINGS
+        for act in ACTS[:10]
+    ]
+    made = finding(found(*stiff), "second_voice")
+    assert made and made.count == len(stiff) and not made.rows
+    assert [one.lines for one in made.examples] == [(1,), (900,)]
+    for alone in (sound(), stiff):
+        assert finding(report(alone, assign_splits(alone)), "second_voice") is None
 
 
 def test_right_to_left_text_and_emoji_are_text_like_any_other() -> None:
