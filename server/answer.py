@@ -21,6 +21,7 @@ from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
 from server.prompt import Message, build
 from server.repair import Mends, Policy, mend
+from server.served import Served
 from server.showing import evidence, highlights, readable, seen
 from server.structured import structured
 from server.turns import Status, Turn
@@ -237,14 +238,19 @@ def mended_for(prepared: Prepared) -> Mends | None:
     )
 
 
+def served_for(prepared: Prepared) -> Served:
+    """What stands between the model's draft and the user."""
+    return Served(guard_for(prepared), mended_for(prepared))
+
+
 async def write(services: Services, prepared: Prepared, *, turn_id: str) -> AsyncIterator[Part]:
     """Write the answer and keep the turn; the generator stops when the iterator is closed."""
-    mended, guard = mended_for(prepared), guard_for(prepared)
+    served = served_for(prepared)
     text = ""
     usage = {"prompt_tokens": 0, "completion_tokens": 0}
     if prepared.ready_text is not None:
         text = prepared.ready_text
-        await asyncio.to_thread(_record, services, prepared, turn_id, text, usage)
+        await asyncio.to_thread(_record, services, prepared, served, turn_id, text, usage)
         yield Part(text)
         yield Part("", "stop", (), usage)
     else:
@@ -259,19 +265,15 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "prompt_tokens": len(ticket.prompt_ids),
                     "completion_tokens": piece.tokens,
                 }
-                safe = guard.add(piece.text) + (guard.end() if piece.finish_reason else "")
-                out = mended.add(safe) if mended else safe
-                if mended and piece.finish_reason:
-                    out += mended.end()
+                out = served.add(piece.text) + (served.end() if piece.finish_reason else "")
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
                     status = "completed"
                     await asyncio.to_thread(
-                        _record, services, prepared, turn_id, text, usage, mended
+                        _record, services, prepared, served, turn_id, text, usage
                     )
-                    cited = tuple(mended.cited) if mended else ()
-                    yield Part(out, piece.finish_reason, cited, usage)
+                    yield Part(out, piece.finish_reason, served.cited, usage)
                 elif out or not begun:
                     # The first part tells that it has begun, even where no word may leave yet:
                     # a client that hangs up is seen from then on.
@@ -285,21 +287,20 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
             if status != "completed":
                 # Not awaited: whoever closes a stream cancels every wait in it.
                 asyncio.get_running_loop().run_in_executor(
-                    None, _record, services, prepared, turn_id, text, usage, mended, status
+                    None, _record, services, prepared, served, turn_id, text, usage, status
                 )
 
 
 def _record(
     services: Services,
     prepared: Prepared,
+    served: Served,
     turn_id: str,
     text: str,
     usage: dict[str, int],
-    mended: Mends | None = None,
     status: Status = "completed",
 ) -> None:
     keep = prepared.question.keep
-    changes, cited = (mended.changes, mended.cited) if mended else ([], [])
     services.turns.record(
         Turn(
             id=turn_id,
@@ -315,9 +316,9 @@ def _record(
             usage=usage,
             conversation=list(prepared.question.messages) if keep else None,
             policy=prepared.policy,
-            changes=[asdict(change) for change in changes] if keep else None,
+            changes=[asdict(change) for change in served.changes] if keep else None,
             status=status,
-            citations=[_kept(hit) for hit in cited] if keep else None,
+            citations=[_kept(hit) for hit in served.cited] if keep else None,
         )
     )
 

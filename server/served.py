@@ -1,6 +1,6 @@
-"""What becomes of a model's draft before a user reads it, for a whole text at once. Pure.
+"""What becomes of a model's draft before a user reads it: guarded, then mended. Pure.
 
-The same `mend` that works on a streaming answer works here, so that what a verdict measures
+A stream and an evaluation's whole text go through the same `Served`, so what a verdict measures
 as served is what is served: whatever is done to an answer belongs into it.
 """
 
@@ -10,10 +10,42 @@ from collections.abc import Sequence
 
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
+from server.cite import Change
 from server.formulas import NO_FORMULAS, Formulas
-from server.repair import Policy, mend
+from server.guard import Guard, guard_of
+from server.prompt import Message
+from server.repair import Mends, Policy, mend
 
 NO_GROUNDS = Grounds()
+
+
+class Served:
+    """Feed it the pieces of a draft; it returns what a user may read.
+
+    `mended` is None where the text stands as it is written. `cited` and `changes` are complete
+    after `end`.
+    """
+
+    def __init__(self, guard: Guard, mended: Mends | None) -> None:
+        self._guard = guard
+        self._mended = mended
+
+    def add(self, text: str) -> str:
+        safe = self._guard.add(text)
+        return self._mended.add(safe) if self._mended else safe
+
+    def end(self) -> str:
+        """What is left when the model has stopped."""
+        safe = self._guard.end()
+        return self._mended.add(safe) + self._mended.end() if self._mended else safe
+
+    @property
+    def cited(self) -> tuple[Hit, ...]:
+        return tuple(self._mended.cited) if self._mended else ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return tuple(self._mended.changes) if self._mended else ()
 
 
 def as_served(
@@ -23,8 +55,19 @@ def as_served(
     policy: Policy = "off",
     grounds: Grounds = NO_GROUNDS,
     message: str = "",
+    before: Sequence[Message] = (),
     formulas: Formulas = NO_FORMULAS,
+    cites: bool = True,
+    any_link: bool = False,
 ) -> str:
-    """The text that a user gets where the model wrote `draft` from the hits shown to it."""
-    mended = mend(policy, shown, grounds, message=message, formulas=formulas)
-    return mended.add(draft) + mended.end()
+    """The text that a user gets where the model wrote `draft` from the hits shown to it.
+
+    `before` is what was said before the user's `message`. An answer that is not to be cited stands
+    as it is written; a structured one may hold `any_link`.
+    """
+    asked = [*before, {"role": "user", "content": message}]
+    served = Served(
+        guard_of(asked, [hit.passage.text for hit in shown], any_link=any_link),
+        mend(policy, shown, grounds, message=message, formulas=formulas) if cites else None,
+    )
+    return served.add(draft) + served.end()

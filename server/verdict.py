@@ -130,10 +130,13 @@ def measure(
             policy=policy if item.grounds.hits else "off",
             grounds=item.grounds,
             message=item.question.text,
+            before=item.question.conversation[:-1],
             formulas=formulas if arm.voice else NO_FORMULAS,
         )
         if arm.search
-        else as_served(draft, ())
+        else as_served(
+            draft, (), message=item.question.text, before=item.question.conversation[:-1]
+        )
         for draft, item in zip(drafts, asked, strict=True)
     ]
     return Measured(

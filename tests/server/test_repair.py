@@ -14,8 +14,9 @@ from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
 from server.decline import PLAIN
 from server.formulas import NO_FORMULAS, Formulas, formulas_of
+from server.guard import guard_of
 from server.repair import Policy, mend
-from server.served import as_served
+from server.served import Served, as_served
 from tuning.declines import looks_like_decline
 
 
@@ -375,9 +376,11 @@ def test_the_same_draft_gives_the_same_answer_however_it_is_cut(
     draft: str, data: st.DataObject, policy: Policy, grounds: Grounds
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(draft)), max_size=5)))
-    mended = mend(policy, SHOWN, grounds, message=QUESTION)
+    asked = [{"role": "user", "content": QUESTION}]
+    guard = guard_of(asked, [hit.passage.text for hit in SHOWN], any_link=False)
+    streamed = Served(guard, mend(policy, SHOWN, grounds, message=QUESTION))
     pieces = [draft[a:b] for a, b in pairwise([0, *cuts, len(draft)])]
-    out = "".join([mended.add(piece) for piece in pieces]) + mended.end()
+    out = "".join([streamed.add(piece) for piece in pieces]) + streamed.end()
     assert out == served(draft, grounds, policy)
 
 
