@@ -46,6 +46,10 @@ ARMS = (
 )
 
 
+# What routes without a model; measured beside the arms where the voice's task is a label.
+ROUTER = Arm("router", "embeddings + logistic regression")
+
+
 def open_arms(*, few_shot: bool, search: bool, voice: bool, tuned: bool = False) -> list[Arm]:
     """The arms that can be asked: without replies, documents, a voice or a tuning some cannot."""
     return [

@@ -25,16 +25,19 @@ from server.evaluate import expected_found
 from server.followup import standalone
 from server.formulas import NO_FORMULAS, Formulas
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
+from server.measures import JSON_TOKENS, STYLELESS
 from server.prompt import CountTokens, Message
 from server.questions import Question
 from server.repair import Policy
 from server.rows import GOLD_POOL
 from server.showing import evidence, highlights, readable, seen
-from server.verdict import Asked
+from server.verdict import REPLY, Asked, Form
 from tuning.errors import PromptTooLong
 from tuning.records import Prompt, Row
 from tuning.run import Run
+from tuning.task_measures import Embed, routing_baseline
 
+ROUTED_ROWS = 2000  # most rows that the plain router learns from: seconds, not minutes
 ANYWHERE = 50  # passages in which an answer is looked for, by the question and by the answer
 WEAK = 0.25  # cosine similarity: a best hit below it has nothing to do with the question
 
@@ -51,6 +54,10 @@ class House:
     rows: tuple[Row, ...] = ()
     base_texts: tuple[tuple[int, str], ...] = ()
     task: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def uses_documents(self) -> bool:
+        return bool(self.task.get("uses_documents", True))
 
     @classmethod
     def of_run(cls, run: Run, adapter: str) -> House:
@@ -76,6 +83,8 @@ class Plan:
     notes: tuple[str, ...]
     policy: Policy = "off"  # of the server, by which drafts are repaired
     formulas: Formulas = NO_FORMULAS  # of the voice, which the repair leaves as they are
+    form: Form = REPLY  # in which all arms answer
+    routed: Mapping[str, str] = field(default_factory=dict)  # question -> label, by the router
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "arms": [arm.key for arm in self.arms]}
@@ -89,6 +98,7 @@ class Plan:
                 **lists,
                 "policy": value.get("policy", "off"),
                 "formulas": Formulas.from_json(value.get("formulas", ())),
+                "form": Form(**value.get("form", {})),
                 "arms": tuple(arm for arm in ARMS if arm.key in value["arms"]),
                 "asked": tuple(map(_asked, value["asked"])),
             }
@@ -113,6 +123,7 @@ class Asker:
     abstain_below: float | None = None  # the stores say
     grammar_of: Callable[[Mapping[str, Any]], str | None] = lambda task: None  # of a voice's task
     tuned: bool = False  # whether a tuned search serves the stores: it is an arm of its own
+    embed: Embed | None = None  # for the plain router of labels
 
     def plan(
         self,
@@ -123,7 +134,24 @@ class Asker:
         progress: Callable[[int, int], None],
         seed: int = 0,
     ) -> tuple[Plan, list[Prompt]]:
-        """The plan, and the prompts in the order in which they shall be written."""
+        """The plan, and the prompts in the order in which they shall be written.
+
+        For a voice that uses no documents none are searched, in any arm.
+        """
+        asker = self if house.uses_documents else replace(self, stores=(), tuned=False)
+        return asker._plan(questions, house, max_tokens, progress, seed)
+
+    def _plan(
+        self,
+        questions: Sequence[Question],
+        house: House,
+        max_tokens: int,
+        progress: Callable[[int, int], None],
+        seed: int,
+    ) -> tuple[Plan, list[Prompt]]:
+        form = Form.of(house.task)
+        if form.kind == "json":
+            max_tokens = max(max_tokens, JSON_TOKENS)
         shots = choose_shots(house.rows, seed=seed)
         arms = open_arms(
             few_shot=bool(shots),
@@ -190,10 +218,29 @@ class Asker:
             ),
             policy=self.policy,
             formulas=house_formulas(house.rows),
+            form=form,
+            routed=self._routed(house, [item.question for item in asked], seed)
+            if form.kind == "label"
+            else {},
             unanswered=tuple(unanswered),
             notes=tuple(_notes(self.stores, house, shots, skipped)),
         )
         return plan, style + prompts
+
+    def _routed(self, house: House, questions: Sequence[Question], seed: int) -> dict[str, str]:
+        """What embeddings with logistic regression say of the questions, from the same rows."""
+        rows = [row for row in house.rows if row.split == "train" and by_house(row)]
+        if self.embed is None or not rows:
+            return {}
+        if len(rows) > ROUTED_ROWS:
+            rows = random.Random(seed).sample(rows, ROUTED_ROWS)
+        labels = routing_baseline(
+            [row.question for row in rows],
+            [row.reply for row in rows],
+            [question.text for question in questions],
+            self.embed,
+        )
+        return {question.id: label for question, label in zip(questions, labels, strict=True)}
 
     def find(self, question: Question, *, tuned: bool) -> list[Hit]:
         """The hits that serve for a question; of a withheld one, those it may show.
@@ -242,7 +289,12 @@ class Asker:
 
 
 def _style(house: House, seed: int) -> tuple[tuple[str, ...], tuple[str, ...], list[Prompt]]:
-    """Train replies, the base's texts to the same questions, and prompts for those it lacks."""
+    """Train replies, the base's texts to the same questions, and prompts for those it lacks.
+
+    None for labels and JSON, which have no style.
+    """
+    if Form.of(house.task).kind in STYLELESS:
+        return (), (), []
     train = {
         index: row
         for index, row in enumerate(house.rows)
@@ -267,7 +319,9 @@ def _notes(
     stores: Sequence[str], house: House, shots: Sequence[Message], skipped: dict[str, int]
 ) -> list[str]:
     notes = []
-    if not stores:
+    if not house.uses_documents:
+        notes.append("The voice uses no documents: the arms with search are left out.")
+    elif not stores:
         notes.append("The store holds no documents: the arms with search are left out.")
     if house.adapter and not shots:
         notes.append(

@@ -16,10 +16,11 @@ from server.client import Client
 from server.command import Context, as_json, err, fail, out, store_option, told
 
 POLL_SECONDS = 1.0
-_SHARES = {  # key of a measure -> head of its column
-    "style": "style",
+_SHORT = {  # key of a measure -> head of its column, where its title is too long
     "facts": "facts",
     "support": "supported",
+    "figures": "figures",
+    "overlap": "overlap",
     "declined": "declined, unanswerable",
     "false_refusals": "declined, answerable",
 }
@@ -115,12 +116,14 @@ def _follow(client: Client, evaluation: dict[str, Any], *, console: Console) -> 
 
 
 def _show(result: dict[str, Any]) -> None:
-    from server.table import notes, share
+    from server.table import measured, notes, share
 
-    table = Table(Column("arm", no_wrap=True), "text", *_SHARES.values(), *_COSTS.values())
+    measures = [measure for measure in measured(result) if measure.key != "claims"]
+    heads = [_SHORT.get(measure.key, measure.title) for measure in measures]
+    table = Table(Column("arm", no_wrap=True), "text", *heads, *_COSTS.values())
     for arm in result["arms"]:
         for state in ("served", "drafted"):
-            figures = [share(arm[state][key]) for key in _SHARES]
+            figures = [share(arm[state].get(measure.key)) for measure in measures]
             costs = [_mean(arm[key]) for key in _COSTS] if state == "served" else [""] * len(_COSTS)
             title = arm["title"] if state == "served" else ""
             table.add_row(title, state, *figures, *costs)

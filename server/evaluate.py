@@ -56,6 +56,11 @@ class Support:
         details = self.figures + self.names
         return (self.supported_figures + self.supported_names) / details if details else 1.0
 
+    @property
+    def figure_share(self) -> float:
+        """The share of figures alone that a source holds; 1 for an answer without any."""
+        return self.supported_figures / self.figures if self.figures else 1.0
+
 
 def support(
     text: str, passages: Sequence[str], message: str, *, frame: Collection[str] = ()

@@ -30,7 +30,7 @@ from server.questions import Question, read_questions, sample, voice_questions
 from server.repair import Policy
 from server.settings import Settings
 from server.structured import voice_grammar
-from server.verdict import Latency
+from server.verdict import Form, Latency
 from server.work_queue import Interrupted, WorkQueue
 from server.worker import carry_out
 from tuning.run import Run
@@ -141,7 +141,8 @@ class Evaluator:
             fresh, answerable=request["answerable"], unanswerable=request["unanswerable"]
         )
         asker = self._asker(request["store"])
-        if asker.tuned:  # its base may lack what was added since another version serves
+        if asker.tuned and house.uses_documents:
+            # The base may lack what was added since another version serves.
             check = partial(work.tell, "preparing", 0, len(chosen))
             self._library.search_models.build(request["store"], BASE, check=check)
         plan, prompts = asker.plan(
@@ -169,7 +170,7 @@ class Evaluator:
                 "voice_config": {"row_tokens": self._settings.context_tokens},
                 "evaluation": {
                     **plan.to_json(),
-                    "notes": [*plan.notes, *_few(questions, fresh, chosen, request)],
+                    "notes": [*plan.notes, *_few(questions, fresh, chosen, request, plan.form)],
                 },
             },
             prompts=prompts,
@@ -188,6 +189,7 @@ class Evaluator:
             abstain_below=self._settings.abstain_below,
             grammar_of=partial(voice_grammar, self._engine.grammars),
             tuned=self._library.search_models.active(store.id) is not None,
+            embed=self._library.search_models.model(store.id, BASE).embedder.embed,
         )
 
     def _write(self, work: _Work, run: Run) -> None:
@@ -293,13 +295,14 @@ def _few(
     fresh: Sequence[Question],
     chosen: Sequence[Question],
     request: dict[str, Any],
+    form: Form,
 ) -> list[str]:
-    """In words where there are fewer questions than were wanted."""
+    """In words where there are fewer questions than were wanted; labels need no unanswerable."""
     notes = []
     if learnt := len(given) - len(fresh):
         notes.append(f"Left out, because the voice was trained on them: {learnt} questions.")
     for kind, name in ((True, "answerable"), (False, "unanswerable")):
         own = sum(question.answerable is kind for question in chosen)
-        if own < request[name]:
+        if (kind or form.refuses) and own < request[name]:
             notes.append(f"Too few {name} questions: {own} of {request[name]} wanted.")
     return notes

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from retrieval.measure import interval
+from server.arms import ROUTER, Arm
 from server.asking import Plan, prompt_id
 from server.evaluate import frame_of
 from server.recommend import recommend
-from server.verdict import Answer, Asked, Latency, StyleScores, measure, to_json
+from server.verdict import Answer, Asked, Latency, Measured, StyleScores, measure, to_json
 from tuning.errors import TuningError
 from tuning.records import Text
 
@@ -29,7 +30,7 @@ def judge(
     """The result, or None where no question was answered by every arm."""
     written = {(text.id, text.adapter): text for text in texts}
 
-    def answer(arm: Any, item: Asked) -> Text | None:
+    def answer(arm: Arm, item: Asked) -> Text | None:
         return written.get((prompt_id(arm, item.question), adapter if arm.voice else None))
 
     complete = [item for item in plan.asked if all(answer(arm, item) for arm in plan.arms)]
@@ -37,25 +38,34 @@ def judge(
         return None
     style, ceiling, notes = _style(plan, texts)
     frame = frame_of(plan.house_replies)
-    measured = []
-    for arm in plan.arms:
-        answers = [
-            Answer(text.text, text.tokens, plan.prompt_tokens[text.id])
-            for item in complete
-            if (text := answer(arm, item))
-        ]
-        measured.append(
-            measure(
-                arm,
-                complete,
-                answers,
-                style=style,
-                frame=frame,
-                formulas=plan.formulas,
-                latencies=latencies.get(arm.key, ()),
-                policy=plan.policy,
-            )
+
+    def measured_of(arm: Arm, answers: Sequence[Answer]) -> Measured:
+        return measure(
+            arm,
+            complete,
+            answers,
+            style=style,
+            frame=frame,
+            formulas=plan.formulas,
+            latencies=latencies.get(arm.key, ()),
+            policy=plan.policy,
+            form=plan.form,
         )
+
+    measured = [
+        measured_of(
+            arm,
+            [
+                Answer(text.text, text.tokens, plan.prompt_tokens[text.id])
+                for item in complete
+                if (text := answer(arm, item))
+            ],
+        )
+        for arm in plan.arms
+    ]
+    if plan.routed:
+        labels = [Answer(plan.routed[item.question.id], 0, 0) for item in complete]
+        measured.append(measured_of(ROUTER, labels))
     answerable = [item.question for item in complete if item.question.answerable]
     unanswered = [question for question in answerable if question.id in plan.unanswered]
     advice = recommend(measured, answerable=len(answerable), unanswered=len(unanswered))
@@ -64,7 +74,9 @@ def judge(
         "arms": [to_json(item) for item in measured],
         "style_ceiling": ceiling,
         "search": {
-            "right_document": _right_document(complete),
+            "right_document": _right_document(
+                complete if any(arm.search for arm in plan.arms) else ()
+            ),
             "right_document_tuned": _right_document(
                 [item.tuned for item in complete if item.tuned]
             ),

@@ -15,21 +15,18 @@ from dataclasses import dataclass, replace
 
 from retrieval.claims import figures
 from server.evaluate import declined, frame_of, recalled, support
+from server.measures import JSON_TOKENS, STYLELESS, task_scores
 from server.promote import Binary, Graded, Measured
 from server.prompt import build
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
-from tuning.task import label_key, read_json
-from tuning.task_measures import json_scores
 
 CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
 STYLE_TEXTS = 60  # texts of the base that the style judge is fitted on
 PROBES = 300
 TEXT_TOKENS = 64
-JSON_TOKENS = 256  # JSON that is cut is none
 PROBE_TOKENS = 40
-STYLELESS = ("label", "json")  # tasks with a right answer: that is measured instead
 
 
 def gate_prompts(
@@ -179,8 +176,11 @@ def measure(
         ]
     if kind in STYLELESS:
         measures += _right(kind, answers)
-    elif style := _style(rows, written, answers):
-        measures.append(style)
+    else:
+        if kind == "text":
+            measures += _made_from_request(answers)
+        if style := _style(rows, written, answers):
+            measures.append(style)
     probes = written.pairs("probe", candidate, None)
     replay = written.losses("replay", candidate, None)
     return Measured(
@@ -260,23 +260,35 @@ def _binary(
 def _right(kind: str, answers: Sequence[_Pair]) -> list[Binary | Graded]:
     """How often a label is right, or JSON is valid and its fields are."""
     if kind == "label":
-        return [_binary("accuracy", answers, lambda row, text: _same_label(text, row.reply))]
-    fields = [
+        return [Binary("accuracy", *_scores(kind, "accuracy", answers))]
+    return [
+        Binary("valid", *_scores(kind, "valid", answers)),
+        Graded("field accuracy", *_scores(kind, "field_accuracy", answers)),
+    ]
+
+
+def _made_from_request(answers: Sequence[_Pair]) -> list[Binary | Graded]:
+    """How near a text is to the house's own, and whether its figures stand in the request."""
+    return [Graded(name, *_scores("text", name, answers)) for name in ("overlap", "figures")]
+
+
+def _scores(kind: str, name: str, answers: Sequence[_Pair]) -> tuple[list[float], list[float]]:
+    """One measure of the task, of the candidate's texts and of the other's, where a row has it."""
+    both = [
         [
-            json_scores([text], [pair.row.reply]).field_accuracy
+            task_scores(kind, text, wanted=pair.row.reply, sources=_sources(pair.row))
             for text in (pair.candidate, pair.other)
         ]
         for pair in answers
-        if read_json(pair.row.reply) is not None
     ]
-    return [
-        _binary("valid", answers, lambda row, text: read_json(text) is not None),
-        Graded("field accuracy", [mine for mine, _ in fields], [its for _, its in fields]),
-    ]
+    both = [pair for pair in both if name in pair[0]]
+    return [mine[name] for mine, _ in both], [its[name] for _, its in both]
 
 
-def _same_label(text: str, label: str) -> bool:
-    return label_key(text) == label_key(label)
+def _sources(row: Row) -> list[str]:
+    """What the reply to a row may be made from: all that was said, and the passages shown."""
+    _, *talk = row.messages  # what the house's instruction says is no source
+    return [*(message["content"] for message in talk), *row.passages]
 
 
 def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> Graded | None:

@@ -12,7 +12,7 @@ from html import escape
 from textwrap import wrap
 from typing import Any
 
-from server.verdict import MEASURES
+from server.measures import MEASURES
 
 COLUMNS = 2
 PANEL_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 440, 130, 74
@@ -76,8 +76,8 @@ def _panels(arms: Sequence[dict[str, Any]]) -> list[_Panel]:
     panels = [
         _Panel(
             measure.title if measure.more_is_better else f"{measure.title} (less is better)",
-            [arm["served"][measure.key] for arm in arms],
-            [arm["drafted"][measure.key] for arm in arms],
+            [arm["served"].get(measure.key) for arm in arms],
+            [arm["drafted"].get(measure.key) for arm in arms],
             1.0,
             lambda value: f"{value:.0%}",
         )

@@ -3,8 +3,9 @@
 1. Where at least 3 and 15% of the questions that should have an answer are answered nowhere in
    the documents, the documents are the problem.
 2. With fewer than 20 answerable questions nothing is advised.
-3. The best untuned arm is the one with the highest mean of all measures that decide (false
-   refusals count as their complement); of those within 2 points of it, the one with the fewest
+3. The best untuned arm (for labels, embeddings with logistic regression are one, which takes no
+   tokens) is the one with the highest mean of all measures that decide (false refusals count as
+   their complement); of those within 2 points of it, the one with the fewest
    tokens. The best arm with the voice is found likewise. Both are compared as served, in pairs.
 4. Where the voice is worse in any measure (by more than 2 points, the whole 95% interval below
    zero), it is not worth it.
@@ -22,15 +23,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from retrieval.measure import Interval, difference
-from server.arms import Arm
-from server.verdict import DECISIVE, Measure, Measured
+from server.arms import ROUTER, Arm
+from server.measures import DECISIVE, Measure
+from server.verdict import Measured
 
 LEAST_ANSWERABLE = 20
 LEAST_UNANSWERED, UNANSWERED_SHARE = 3, 0.15
 TOLERANCE = 0.02
 SAVING = 0.25  # of the tokens of a request
 
-Choice = Literal["documents", "too_few", "voice", "prompt", "search", "search_prompt", "base"]
+Choice = Literal[
+    "documents", "too_few", "voice", "prompt", "search", "search_prompt", "base", "router"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +169,15 @@ def _clear(gain: Interval) -> bool:
 
 
 def _choice(arm: Arm) -> Choice:
+    if arm == ROUTER:
+        return "router"
     if arm.few_shot:
         return "search_prompt" if arm.search else "prompt"
     return "search" if arm.search else "base"
 
 
 _AS_GOOD = {
+    "router": "Embeddings with logistic regression are as good",
     "search_prompt": "Search with few-shot is as good",
     "prompt": "A prompt is enough",
     "search": "Search alone is as good",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.verdict import MEASURES
+from server.measures import MEASURES, Measure
 
 _MOST_UNANSWERED = 20
 
@@ -15,10 +15,11 @@ _MOST_UNANSWERED = 20
 def write_table(result: dict[str, Any]) -> str:
     """An evaluation's result as Markdown; figures have their 95% intervals behind them."""
     lines = [result["recommendation"]["text"], ""]
+    measures = measured(result)
     for state, title in (("served", "As served"), ("drafted", "As drafted by the model")):
-        head = ["arm", *(measure.title for measure in MEASURES)]
+        head = ["arm", *(measure.title for measure in measures)]
         rows = [
-            [arm["title"], *(share(arm[state][measure.key]) for measure in MEASURES)]
+            [arm["title"], *(share(arm[state].get(measure.key)) for measure in measures)]
             for arm in result["arms"]
         ]
         lines += [f"## {title}", "", *_table(head, rows), ""]
@@ -36,6 +37,15 @@ def write_table(result: dict[str, Any]) -> str:
     lines += ["## Cost of a request", "", *_table(head, rows), ""]
     lines += notes(result)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def measured(result: dict[str, Any]) -> list[Measure]:
+    """The measures that some arm has a figure of; a task has its own."""
+    return [
+        measure
+        for measure in MEASURES
+        if any(arm["served"].get(measure.key) for arm in result["arms"])
+    ]
 
 
 def notes(result: dict[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 All arms answered the same questions, so they can be compared in pairs. Every measure is taken
 twice: of the text as the model drafted it, and as it is served. The definitions stand in
-`evaluate.py`; what the figures advise stands in `recommend.py`. No generator runs here.
+`evaluate.py` and, for what has a right answer, in `measures.py`; what the figures advise stands
+in `recommend.py`. No generator runs here.
 
 Read `measure` first.
 """
@@ -10,47 +11,55 @@ Read `measure` first.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from retrieval.claims import figures
 from retrieval.grounds import Grounds
 from retrieval.measure import interval
 from retrieval.records import Hit
+from server.answer import UNCITED
 from server.arms import Arm
 from server.evaluate import declined, expected_found, support
 from server.formulas import NO_FORMULAS, Formulas
+from server.measures import MEASURES, task_scores
 from server.questions import Question
 from server.repair import Policy
 from server.served import NO_GROUNDS, as_served
+from tuning.task_measures import label_scores
 
 StyleScores = Callable[[Sequence[str]], Sequence[float]]
 Values = Mapping[str, Mapping[str, float]]  # measure -> id of the question -> value in 0..1
+Figure = dict[str, Any]  # mean, low and high of a 95% interval, and n
+F1_SAMPLES = 300  # each takes a millisecond
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """One column of the table; every value is within 0..1.
+class Form:
+    """In which form all arms answer: that of the voice, as its card says.
 
-    Only what `decides` counts for the recommendation: the share of claims is told beside the
-    others, because a flourish of the house is no claim, yet looks like one.
+    `kind` is its task. Answers are `cited`, and mended, only where documents are used and the
+    text need not stand as it is written.
     """
 
-    key: str
-    title: str
-    more_is_better: bool = True
-    decides: bool = True
+    kind: str = "reply"
+    cited: bool = True
+
+    @classmethod
+    def of(cls, task: Mapping[str, Any]) -> Form:
+        """Of a voice's task; the base, which has none, replies from the documents."""
+        kind = task.get("kind", "reply")
+        return cls(kind, task.get("uses_documents", True) and kind not in UNCITED)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether an answer may say that the house does not have it: a label cannot."""
+        return self.cited or self.kind == "reply"
 
 
-MEASURES = (
-    Measure("style", "style"),
-    Measure("facts", "expected facts"),
-    Measure("support", "figures and names supported"),
-    Measure("declined", "declined where unanswerable"),
-    Measure("false_refusals", "declined where answerable", more_is_better=False),
-    Measure("claims", "claims supported", decides=False),
-)
-DECISIVE = tuple(measure for measure in MEASURES if measure.decides)
+REPLY = Form()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +98,19 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one arm is worth. `tokens` of a request are those of its prompt and its answer."""
+    """What one arm is worth. `tokens` of a request are those of its prompt and its answer.
+
+    The macro-F1 of labels is that of all questions together: no question has a value of its own.
+    """
 
     arm: Arm
     drafted: Values
     served: Values
     prompt_tokens: tuple[int, ...]
     answer_tokens: tuple[int, ...]
-    latencies: tuple[Latency, ...] = field(default=())
+    latencies: tuple[Latency, ...] = ()
+    drafted_f1: Figure | None = None
+    served_f1: Figure | None = None
 
     @property
     def tokens(self) -> float:
@@ -114,6 +128,7 @@ def measure(
     formulas: Formulas = NO_FORMULAS,
     latencies: Sequence[Latency] = (),
     policy: Policy = "off",
+    form: Form = REPLY,
 ) -> Measured:
     """Measure one arm; `answers` are in the order of `asked`, `style` None where not known.
 
@@ -126,26 +141,26 @@ def measure(
     served = [
         as_served(
             draft,
-            item.hits,
-            policy=policy if item.grounds.hits else "off",
+            item.hits if arm.search else (),
+            policy=policy if arm.search and item.grounds.hits else "off",
             grounds=item.grounds,
             message=item.question.text,
             before=item.question.conversation[:-1],
             formulas=formulas if arm.voice else NO_FORMULAS,
-        )
-        if arm.search
-        else as_served(
-            draft, (), message=item.question.text, before=item.question.conversation[:-1]
+            cites=form.cited,
+            any_link=form.kind in UNCITED,
         )
         for draft, item in zip(drafts, asked, strict=True)
     ]
     return Measured(
         arm,
-        drafted=values(asked, drafts, style=style, frame=frame),
-        served=values(asked, served, style=style, frame=frame),
+        drafted=values(asked, drafts, style=style, frame=frame, form=form),
+        served=values(asked, served, style=style, frame=frame, form=form),
         prompt_tokens=tuple(answer.prompt_tokens for answer in answers),
         answer_tokens=tuple(answer.answer_tokens for answer in answers),
         latencies=tuple(latencies),
+        drafted_f1=macro_f1(asked, drafts) if form.kind == "label" else None,
+        served_f1=macro_f1(asked, served) if form.kind == "label" else None,
     )
 
 
@@ -155,17 +170,18 @@ def values(
     *,
     style: StyleScores | None = None,
     frame: Collection[str] = (),
+    form: Form = REPLY,
 ) -> dict[str, dict[str, float]]:
     """Every measure of every question that it applies to.
 
-    All but `declined` are taken on answerable questions. Support is
-    judged by the passages that search finds, in every arm, also where the model did not see
-    them: so arms with and without search are told apart by one measure.
+    All but `declined` are taken on answerable questions. Support is judged by the passages that
+    search finds, in every arm, also where the model did not see them: so arms with and without
+    search are told apart by one measure. `form` says what the task of the voice is measured by.
     """
     found: dict[str, dict[str, float]] = {measure.key: {} for measure in MEASURES}
     pairs = list(zip(asked, texts, strict=True))
     answerable = [(item, text) for item, text in pairs if item.question.answerable]
-    for item, text in pairs:
+    for item, text in pairs if form.refuses else ():
         question = item.question
         refused = float(declined(text))
         found["false_refusals" if question.answerable else "declined"][question.id] = refused
@@ -173,8 +189,12 @@ def values(
         question = item.question
         if question.checkable:
             found["facts"][question.id] = float(holds_answer(question, text))
-        if item.hits:
-            passages = [f"{hit.passage.heading or ''}\n{hit.passage.text}" for hit in item.hits]
+        passages = [f"{hit.passage.heading or ''}\n{hit.passage.text}" for hit in item.hits]
+        sources = [*(message["content"] for message in question.conversation), *passages]
+        scores = task_scores(form.kind, text, wanted=question.reply, sources=sources)
+        for key, score in scores.items():
+            found[key][question.id] = score
+        if passages and form.cited:
             held = support(text, passages, question.text, frame=frame)
             found["support"][question.id] = held.detail_share
             found["claims"][question.id] = held.claim_share
@@ -190,6 +210,31 @@ def holds_answer(question: Question, text: str) -> bool:
     return expected_found(text, question.expected) and set(question.figures) <= figures(text)
 
 
+def macro_f1(
+    asked: Sequence[Asked], texts: Sequence[str], *, samples: int = F1_SAMPLES
+) -> Figure | None:
+    """Macro-F1 (`tuning.task_measures`) of all questions whose label is known, and its interval.
+
+    A bootstrap over the questions, with the percentiles of the samples' own macro-F1.
+    """
+    pairs = [
+        (text, item.question.reply)
+        for item, text in zip(asked, texts, strict=True)
+        if item.question.answerable and item.question.reply is not None
+    ]
+    if not pairs:
+        return None
+    random = np.random.default_rng(0)
+
+    def score(chosen: Sequence[tuple[str, str]]) -> float:
+        told, right = zip(*chosen, strict=True)
+        return label_scores(told, right, ()).macro_f1
+
+    drawn = random.integers(len(pairs), size=(samples, len(pairs)))
+    low, high = np.percentile([score([pairs[n] for n in row]) for row in drawn], [2.5, 97.5])
+    return {"mean": score(pairs), "low": float(low), "high": float(high), "n": len(pairs)}
+
+
 def to_json(measured: Measured) -> dict[str, Any]:
     """One arm as it stands in a result: every figure with its interval and count."""
     first = [latency.first_token for latency in measured.latencies]
@@ -197,8 +242,8 @@ def to_json(measured: Measured) -> dict[str, Any]:
     return {
         "arm": measured.arm.key,
         "title": measured.arm.title,
-        "drafted": _figures(measured.drafted),
-        "served": _figures(measured.served),
+        "drafted": {**_figures(measured.drafted), "macro_f1": measured.drafted_f1},
+        "served": {**_figures(measured.served), "macro_f1": measured.served_f1},
         "tokens": measured.tokens,
         "prompt_tokens": _figure(measured.prompt_tokens),
         "answer_tokens": _figure(measured.answer_tokens),
@@ -211,7 +256,7 @@ def _figures(found: Values) -> dict[str, Any]:
     return {measure.key: _figure([*found[measure.key].values()]) for measure in MEASURES}
 
 
-def _figure(numbers: Sequence[float]) -> dict[str, Any] | None:
+def _figure(numbers: Sequence[float]) -> Figure | None:
     """The mean with its interval, None where nothing was measured."""
     if not numbers:
         return None

@@ -9,8 +9,11 @@ import pytest
 
 from retrieval.versions import BASE, Version
 from server.asking import Asker, House, Plan
+from server.measures import JSON_TOKENS
 from server.questions import Question
+from server.verdict import Form
 from tuning.query_adapter import QueryAdapter
+from tuning.records import Row
 from tuning.search_data import ADAPTER_FILE
 
 
@@ -43,6 +46,59 @@ def test_a_plan_holds_what_chat_would_quote_and_survives_its_run_folder(server, 
     assert asked.grounds == services.library.calibrations.judge(text, asked.grounds.hits, [store])
     assert asked.grounds.sentences and plan.policy == "strict"
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+LABELS = {"kind": "label", "uses_documents": False, "labels": ["price", "return"]}
+
+
+def house_of(task: dict, replies: list[str]) -> House:
+    rows = [
+        Row(
+            ({"role": "system", "content": "Be brief."}, {"role": "user", "content": text}),
+            reply,
+            "train",
+            "chat",
+            f"group {number}",
+            question=text,
+        )
+        for number, reply in enumerate(replies)
+        for text in (f"What of bag {number}? {reply}",)
+    ]
+    return House("digest", tuple(rows), task=task)
+
+
+def test_a_voice_that_uses_no_documents_is_asked_without_and_they_are_no_problem(
+    server, store
+) -> None:
+    asker = asker_of(server.services, store, embed=server.services.embedder.embed)
+    questions = [
+        Question(
+            f"q{n}",
+            ({"role": "user", "content": f"The weather on Mars, case {n}"},),
+            answerable=True,
+            reply="price",
+        )
+        for n in range(4)
+    ]
+    house = house_of(LABELS, ["price", "return"] * 6)
+    plan, prompts = asker.plan(questions, house, max_tokens=8, progress=lambda *_: None)
+    assert [arm.key for arm in plan.arms] == ["base", "few_shot", "voice"]
+    assert not any(asked.hits for asked in plan.asked) and plan.unanswered == ()
+    assert plan.form == Form("label", cited=False)
+    assert plan.routed.keys() == {q.id for q in questions}
+    assert set(plan.routed.values()) <= {"price", "return"}
+    assert not any(prompt.id.startswith("style:") for prompt in prompts)
+    assert "The voice uses no documents: the arms with search are left out." in plan.notes
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_json_has_room_to_be_whole(server, store) -> None:
+    house = house_of({"kind": "json", "uses_documents": False}, ['{"a": 1}'] * 8)
+    question = Question("q", ({"role": "user", "content": "Bag"},), answerable=True)
+    _, prompts = asker_of(server.services, store).plan(
+        [question], house, max_tokens=8, progress=lambda *_: None
+    )
+    assert {prompt.max_tokens for prompt in prompts} == {JSON_TOKENS}
 
 
 def test_a_tuned_search_is_an_arm_of_its_own_beside_the_bases(server, store) -> None:

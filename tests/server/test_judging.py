@@ -127,6 +127,24 @@ def test_json_is_judged_by_its_form_and_its_fields(rows: list[Row]) -> None:
     assert found == {"valid": (40, 0), "field accuracy": (20, 0)}
 
 
+def test_texts_are_judged_by_what_they_share_with_the_houses_own_and_by_their_figures(
+    rows: list[Row],
+) -> None:
+    chat = [replace(r, kind="chat", passages=()) for r in rows if r.kind == "gold"]
+    filled, prompts = gate_prompts(chat, against=None, kind="text")
+    said = {"style": "Well.", "answer": "It is 999 pounds."}  # no request holds such a figure
+    texts = [
+        Text(p.id, "new", filled[int(p.id.partition(":")[2])].reply, 3, "stop")
+        if p.adapter
+        else Text(p.id, None, said.get(p.id.partition(":")[0], ""), 3, "stop")
+        for p in prompts
+    ]
+    measured = measure(filled, texts, candidate="new", against=None, kind="text")
+    found = {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
+    assert found["overlap"] == (40, 0) and found["figures"] == (40, 0)
+    assert found["style"][0] > found["style"][1]
+
+
 def test_rows_that_only_one_has_written_for_do_not_count(rows: list[Row]) -> None:
     filled, prompts = gate_prompts(rows, against=None)
     answers = [p for p in prompts if p.id.startswith("answer:")]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from server.arms import ARMS
+from server.measures import MEASURES
 from server.recommend import Recommendation, recommend
-from server.verdict import MEASURES, Measured
+from server.verdict import Measured
 
 QUESTIONS = 60
 TOKENS = {
@@ -29,7 +30,8 @@ def arms(only: tuple[str, ...] = tuple(TOKENS), **shares: dict[str, float]) -> l
         chosen = {"false_refusals": 0.0, "claims": 0.5, **default, **shares.get(arm.key, {})}
         values = {
             measure.key: {
-                f"q{n}": float(n < round(QUESTIONS * chosen[measure.key])) for n in range(QUESTIONS)
+                f"q{n}": float(n < round(QUESTIONS * chosen[measure.key]))
+                for n in range(QUESTIONS if measure.key in chosen else 0)
             }
             for measure in MEASURES
         }

@@ -12,13 +12,22 @@ import pytest
 from retrieval.extract import Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
-from server.arms import ARMS, Arm
+from server.arms import ARMS, Arm, open_arms
 from server.asking import Plan
 from server.judgement import judge
 from server.picture import draw
 from server.questions import Question
 from server.table import write_table
-from server.verdict import Answer, Asked, Latency, holds_answer, measure, to_json, values
+from server.verdict import (
+    Answer,
+    Asked,
+    Form,
+    Latency,
+    holds_answer,
+    measure,
+    to_json,
+    values,
+)
 from tuning.records import Text
 
 BASE, SEARCH = ARMS[0], ARMS[2]
@@ -202,6 +211,104 @@ def test_documents_that_answer_nothing_are_the_problem() -> None:
 def test_a_plan_survives_its_run_folder() -> None:
     made = plan(unanswered=2)
     assert Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+# -- tasks with a right answer
+
+LABELS = ("refund", "order", "account")
+
+
+def labelled(right: float, *, routed: float, count: int = 60) -> tuple[Plan, list[Text]]:
+    """A label voice that is right so often, beside a router that is; the base writes a sentence."""
+    items = [
+        Asked(
+            Question(
+                f"q{n}",
+                ({"role": "user", "content": f"Ticket {n}"},),
+                answerable=True,
+                reply=LABELS[n % 3],
+            )
+        )
+        for n in range(count)
+    ]
+    arms = tuple(open_arms(few_shot=True, search=False, voice=True))
+
+    def label(n: int, share: float) -> str:
+        return LABELS[n % 3] if n < share * count else LABELS[(n + 1) % 3]
+
+    made = replace(
+        plan(0),
+        arms=arms,
+        asked=tuple(items),
+        prompt_tokens={f"{arm.key}:q{n}": 50 for arm in arms for n in range(count)},
+        house_replies=(),
+        base_texts=(),
+        gate_replies=(),
+        form=Form("label", cited=False),
+        routed={f"q{n}": label(n, routed) for n in range(count)},
+    )
+    said = {"base": "It is about a refund.", "few_shot": "refund"}
+    texts = written(
+        made, lambda arm, question: said.get(arm.key) or label(int(question.id[1:]), right)
+    )
+    return made, texts
+
+
+def test_labels_are_measured_by_how_many_are_right_and_by_nothing_that_they_cannot_have() -> None:
+    made, texts = labelled(0.9, routed=0.5)
+    result = judge(made, texts, adapter="digest", latencies={})
+    assert result is not None
+    arms = {arm["arm"]: arm["served"] for arm in result["arms"]}
+    assert arms["voice"]["accuracy"]["mean"] == 0.9 and arms["base"]["accuracy"]["mean"] == 0
+    one = arms["few_shot"]["macro_f1"]  # always "refund": an F1 of .5 for one label of three
+    assert one["mean"] == pytest.approx(0.5 / 3) and one["low"] < one["mean"] < one["high"]
+    told = {key for served in arms.values() for key, figure in served.items() if figure}
+    assert told == {"accuracy", "macro_f1"}
+    assert arms["router"]["accuracy"]["mean"] == 0.5
+    assert result["recommendation"]["choice"] == "voice" and result["unanswered"] == []
+    assert "accuracy 90% against 50%" in result["recommendation"]["text"]
+    table = write_table(result)
+    assert "macro-F1" in table and "style" not in table and draw(result)
+    assert Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_plain_routing_that_is_as_good_as_a_label_voice_is_recommended_instead() -> None:
+    made, texts = labelled(0.9, routed=0.9)
+    result = judge(made, texts, adapter="digest", latencies={})
+    assert result is not None
+    advice = result["recommendation"]
+    assert (advice["choice"], advice["arm"], advice["tune"]) == ("router", "router", False)
+    assert advice["text"].startswith("Embeddings with logistic regression are as good")
+    better, texts = labelled(0.6, routed=0.95)
+    result = judge(better, texts, adapter="digest", latencies={})
+    assert result is not None and "not worth it" in result["recommendation"]["text"]
+    assert result["recommendation"]["choice"] == "router"
+
+
+def test_json_is_measured_by_its_form_and_fields_and_stands_as_it_is_written() -> None:
+    question = Question(
+        "q", ({"role": "user", "content": "Two bags"},), answerable=True, reply='{"a": [1], "b": 2}'
+    )
+    written = '{"a": [1], "b": 3}'  # a citer would take the [1] for a marker
+    measured = measure(
+        BASE, [Asked(question)], [Answer(written, 9, 20)], form=Form("json", cited=False)
+    )
+    assert measured.served["valid"] == {"q": 1.0}
+    assert measured.served["field_accuracy"] == {"q": 0.5} == measured.drafted["field_accuracy"]
+    assert not measured.served["false_refusals"]
+
+
+def test_a_text_is_measured_by_its_overlap_and_by_the_figures_of_its_request() -> None:
+    request = {"role": "user", "content": "A tent, 4 kg, blue"}
+    question = Question("q", (request,), answerable=True, reply="A blue tent of 4 kg.")
+    found = values(
+        [Asked(question)],
+        ["A blue tent of 7 kg. [1]"],
+        style=lambda texts: [0.7],
+        form=Form("text", cited=False),
+    )
+    assert 0 < found["overlap"]["q"] < 1 and found["figures"] == {"q": 0.0}
+    assert found["style"] == {"q": 0.7} and not found["support"]
 
 
 # -- the result for people
