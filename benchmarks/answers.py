@@ -5,19 +5,25 @@
 Questions are lines of `question`, `answerable`, and optionally `expected` (a list of strings) and
 `document` (a file's name). Houseword itself ingests the documents; prompts are built and drafts
 repaired by the serving code, with the policy of the settings, and the drafts are written in
-batches. A voice needs --data-dir, the data directory that holds it (no server may run on it).
+batches. A voice needs --data-dir, the data directory that holds it (no server may run on it); one
+that uses no documents is asked without, as it is served. A document that cannot be read is left
+out, and a question that the server refuses as too long counts as not answered: both are told.
 Prints a table and, last, one JSON line:
 
 expected_found          all expected strings in the answer, of the answerable questions
 cited_right_document    the question's document among the cited ones
+found_and_cited         both
 declined_unanswerable   unanswerable questions that got "we do not have that"
 false_refusals          answerable questions that got it
 unsupported_figures     figures, in all answers together, that neither a passage that the answer
                         could show nor the question holds
 attribution_overhead    seconds of choosing, checking and repairing, as a share of an answer's
 median_words            of an answer
+failed_documents        that are not in the store
+refused_questions       too long for the context
 
-and the same of the untouched drafts as `bare`.
+and the same of the untouched drafts as `bare`. Citations are made by code, so a draft has none of
+them: it cites a document only if its text names the file.
 """
 
 from __future__ import annotations
@@ -37,7 +43,7 @@ from rich.console import Console
 from retrieval.claims import figures
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
-from server.answer import Prepared, Question, mended_for, prepare
+from server.answer import Prepared, Question, prepare, served_for
 from server.auth import LOCAL_OWNER
 from server.cite import without_markers
 from server.client import ClientError, connect
@@ -46,6 +52,7 @@ from server.ingestion import ingest_paths
 from server.services import open_services
 from server.settings import Settings
 from tuning.adapter import AdapterSet
+from tuning.errors import PromptTooLong
 from tuning.generate import Sampling, answer
 from tuning.generator import load_generator
 from tuning.records import Prompt
@@ -64,26 +71,29 @@ class Answer:
     passages: tuple[Hit, ...]
 
 
+NOTHING = Answer("", (), ())  # the server refused the question
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options().parse_args(arguments)
     lines = options.questions.read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line) for line in lines if line.strip()]
     with tempfile.TemporaryDirectory() as temporary:
         settings = Settings.load(data_dir=options.data_dir or Path(temporary))
-        store = ingest(settings, options.documents)
+        store, failed = add_documents(settings, options.documents)
         prepared, prompt_digest, finding = _prepared(settings, store, questions, options.voice)
         drafts, writing = _drafts(settings, prepared, prompt_digest)
     began = time.monotonic()
     served = [_served(item, draft) for item, draft in zip(prepared, drafts, strict=True)]
     mending = (time.monotonic() - began) / max(len(served), 1)
-    bare = [
-        Answer(draft, item.shown, item.shown) for item, draft in zip(prepared, drafts, strict=True)
-    ]
+    bare = [_bare(item, draft) for item, draft in zip(prepared, drafts, strict=True)]
     result = {
         **measure(questions, served),
         "attribution_overhead": (finding + mending) / writing,
-        "policy": prepared[0].policy if prepared else settings.grounding,
+        "policy": next((item.policy for item in prepared if item), settings.grounding),
         "voice": options.voice,
+        "failed_documents": len(failed),
+        "refused_questions": prepared.count(None),
         "bare": measure(questions, bare),
     }
     if options.answers:
@@ -150,23 +160,31 @@ def _options() -> argparse.ArgumentParser:
 
 
 def ingest(settings: Settings, documents: Path) -> str:
-    """Put the documents into a store of their own; returns its id."""
+    """Put the documents into a store of their own; returns its id. Raises `ClientError`."""
+    store, failed = add_documents(settings, documents)
+    if failed:
+        raise ClientError(f"a document failed: {failed[0]}")
+    return store
+
+
+def add_documents(settings: Settings, documents: Path) -> tuple[str, list[dict[str, str]]]:
+    """Put the documents into a store of their own; returns its id, and which files failed."""
     console = Console(stderr=True)
     with connect(settings) as client:
         name = f"answers: {documents}"
         known = [s for s in client.pages("/v1/vector_stores") if s["name"] == name]
         store: str = (known[0] if known else client.post("/v1/vector_stores", {"name": name}))["id"]
         report = ingest_paths(client, [documents], store_id=store, console=console)
-    if report["failed"]:
-        raise ClientError(f"a document failed: {report['failed'][0]}")
-    return store
+    for failure in report["failed"]:
+        console.print(f"left out: {failure['file']}: {failure['reason']}", markup=False)
+    return store, report["failed"]
 
 
 def _prepared(
     settings: Settings, store: str, questions: Sequence[dict[str, Any]], voice: str | None
-) -> tuple[list[Prepared], str, float]:
-    """Every question as it would be put to the model; the prompt's digest; seconds of judging
-    the evidence of one."""
+) -> tuple[list[Prepared | None], str, float]:
+    """Every question as it would be put to the model, None where it is too long; the prompt's
+    digest; seconds of judging the evidence of one."""
     services = open_services(settings)
     try:
         model = voice or services.engine.generator.name
@@ -180,20 +198,25 @@ def _prepared(
             return grounds
 
         calibrations.judge = timed  # type: ignore[method-assign]
-        prepared = []
+        searched = services.task_of(LOCAL_OWNER, model)["uses_documents"]
+        stores = (store,) if searched else None  # named ones are searched whatever the voice does
+        prepared: list[Prepared | None] = []
         for line in questions:
             message = {"role": "user", "content": line["question"]}
-            asked = Question(model, (message,), Sampling(MAX_TOKENS), stores=(store,))
-            prepared.append(prepare(services, LOCAL_OWNER, asked))
+            asked = Question(model, (message,), Sampling(MAX_TOKENS), stores=stores)
+            try:
+                prepared.append(prepare(services, LOCAL_OWNER, asked))
+            except PromptTooLong:
+                prepared.append(None)
         return prepared, services.engine.prompt_digest, statistics.fmean(seconds or [0.0])
     finally:
         services.close()
 
 
 def _drafts(
-    settings: Settings, prepared: Sequence[Prepared], prompt_digest: str
+    settings: Settings, prepared: Sequence[Prepared | None], prompt_digest: str
 ) -> tuple[list[str], float]:
-    """The draft of every question, and the seconds of one that is written alone."""
+    """The draft of every question (none: ""), and the seconds of one that is written alone."""
     generator = load_generator(
         settings.generator, models_dir=settings.folder("models"), device=settings.device
     )
@@ -201,28 +224,45 @@ def _drafts(
         generator, folder=settings.folder("adapters"), prompt_digest=prompt_digest
     )
     prompts = [
-        Prompt(str(number), item.messages, item.adapter, MAX_TOKENS)
+        Prompt(
+            str(number),
+            item.messages,
+            item.adapter,
+            MAX_TOKENS,
+            grammar=item.question.sampling.grammar,
+        )
         for number, item in enumerate(prepared)
+        if item
     ]
     context = settings.context_tokens
     written = write(generator, prompts, select=adapters.select, context_tokens=context)
     texts = {text.id: text.text for text in written}
     seconds = []
-    for item in prepared[:TIMED]:
+    for item in [item for item in prepared if item][:TIMED]:
         adapters.select(item.adapter)
         began = time.monotonic()
         sampling = replace(item.question.sampling, max_tokens=MAX_TOKENS)
         for _ in answer(generator, item.prompt_ids, sampling, context_tokens=context):
             pass
         seconds.append(time.monotonic() - began)
-    return [texts[prompt.id] for prompt in prompts], statistics.fmean(seconds or [1.0])
+    drafts = [texts.get(str(number), "") for number in range(len(prepared))]
+    return drafts, statistics.fmean(seconds or [1.0])
 
 
-def _served(item: Prepared, draft: str) -> Answer:
-    mended = mended_for(item)
-    assert mended is not None
-    text = mended.add(draft) + mended.end()
-    return Answer(text, tuple(mended.cited), (*item.shown, *mended.cited))
+def _served(item: Prepared | None, draft: str) -> Answer:
+    if item is None:
+        return NOTHING
+    served = served_for(item)
+    text = served.add(draft) + served.end()
+    return Answer(text, served.cited, (*item.shown, *served.cited))
+
+
+def _bare(item: Prepared | None, draft: str) -> Answer:
+    """The draft as an answer: it cites the documents that it names."""
+    if item is None:
+        return NOTHING
+    named = [hit for hit in item.shown if hit.document_name.casefold() in draft.casefold()]
+    return Answer(draft, tuple(named), item.shown)
 
 
 def _keep(
@@ -230,12 +270,13 @@ def _keep(
     questions: Sequence[dict[str, Any]],
     drafts: Sequence[str],
     served: Sequence[Answer],
-    prepared: Sequence[Prepared],
+    prepared: Sequence[Prepared | None],
 ) -> None:
     with path.open("w", encoding="utf-8") as file:
         for question, draft, own, item in zip(questions, drafts, served, prepared, strict=True):
             cited = [hit.document_name for hit in own.cited]
-            more = {"draft": draft, "cited": cited, "confidence": item.grounds.confidence}
+            confidence = item.grounds.confidence if item else None
+            more = {"draft": draft, "cited": cited, "confidence": confidence}
             file.write(json.dumps({**question, "answer": own.text, **more}) + "\n")
 
 

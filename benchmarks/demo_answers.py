@@ -4,9 +4,10 @@
 
 Asks every question of data/demo/questions.jsonl of the untuned base and of each named voice or
 version, on the data directory that `make demo` leaves (no server may run on it): the prompts are
-built by the serving code, the answers written in batches and cited by the serving code. Prints
-a table and, last, one JSON line: expected facts found, right document cited, unanswerable
-questions declined, false refusals (all as defined in server/evaluate.py), median words.
+built by the serving code, the answers written in batches, and guarded, repaired and cited by the
+serving code under the policy of the settings. Prints a table and, last, one JSON line: expected
+facts found, right document cited, unanswerable questions declined, false refusals (all as defined
+in server/evaluate.py), median words.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from server.answer import Prepared, Question, prepare
+from server.answer import Prepared, Question, prepare, served_for
 from server.auth import LOCAL_OWNER
-from server.cite import Citer
 from server.evaluate import declined, expected_found
 from server.services import open_services
 from server.settings import Settings
@@ -102,7 +102,13 @@ def _answers(
         generator, folder=settings.folder("adapters"), prompt_digest=prompt_digest
     )
     prompts = [
-        Prompt(f"{model}#{number}", item.messages, item.adapter, MAX_TOKENS)
+        Prompt(
+            f"{model}#{number}",
+            item.messages,
+            item.adapter,
+            MAX_TOKENS,
+            grammar=item.question.sampling.grammar,
+        )
         for model, items in prepared.items()
         for number, item in enumerate(items)
     ]
@@ -116,9 +122,9 @@ def _answers(
     for model, items in prepared.items():
         answers[model] = []
         for number, item in enumerate(items):
-            citer = Citer(item.shown)
-            answer = citer.add(texts[f"{model}#{number}"]) + citer.end()
-            cited = [hit.document_name for hit in citer.cited]
+            served = served_for(item)
+            answer = served.add(texts[f"{model}#{number}"]) + served.end()
+            cited = [hit.document_name for hit in served.cited]
             answers[model].append({"answer": answer, "cited": cited})
     return answers
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.answers import Answer, main, measure, unsupported
+from benchmarks.answers import Answer, _bare, main, measure, unsupported
 from retrieval.records import Hit, Passage
+from server.answer import Prepared, Question
+from server.services import open_services
 from server.settings import Settings
+from server.voices import Version
+from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
+from tuning.generate import Sampling
+from tuning.generator import load_generator
+from tuning.records import VoiceConfig
 
 PASSAGE = Passage(1, "f", "s", 0, 0, 36, "Returns are taken for 45 days. Hello", 1, "Returns", 9)
 HIT = Hit(PASSAGE, "returns.txt", {}, 1.0, 1.0, 1.0, "g")
@@ -36,22 +45,105 @@ def test_a_figure_is_unsupported_where_neither_passage_nor_question_holds_it() -
     assert unsupported("Who owns the 3 shops?", answer) == {"60"}
 
 
-def test_it_runs_on_any_files(
+def test_a_draft_cites_only_what_its_text_names() -> None:
+    message = {"role": "user", "content": "How long?"}
+    question = Question("base", (message,), Sampling())
+    item = Prepared(question, "local", "base", None, (), (HIT,), (message,))
+    assert _bare(item, "45 days, says Returns.txt.").cited == (HIT,)
+    assert _bare(item, "45 days. [1]").cited == ()
+
+
+@pytest.fixture
+def run(
     tmp_path: Path,
     tiny_settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> Callable[..., dict[str, Any]]:
+    """Run the benchmark on one document and some questions; returns its JSON line."""
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "returns.txt").write_text("Returns are taken for 45 days. Bring the receipt.")
-    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, QUESTIONS)))
     settings = replace(tiny_settings, data_dir=tmp_path / "state", grounding="strict")
     monkeypatch.setattr(Settings, "load", lambda **changes: settings)
-    arguments = ["--documents", str(documents), "--questions", str(tmp_path / "questions.jsonl")]
-    main([*arguments, "--answers", str(tmp_path / "answers.jsonl")])
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    def run(questions: list[dict[str, Any]], *more: str) -> dict[str, Any]:
+        file = tmp_path / "questions.jsonl"
+        file.write_text("\n".join(map(json.dumps, questions)))
+        main(["--documents", str(documents), "--questions", str(file), *more])
+        result: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return result
+
+    return run
+
+
+def test_a_broken_document_and_a_long_question_end_nothing(run, tmp_path: Path) -> None:
+    (tmp_path / "documents" / "broken.pdf").write_bytes(b"%PDF-1.4 no")
+    long = {"question": "How long? " * 4000, "expected": ["45 days"], "document": "returns.txt"}
+    result = run([*QUESTIONS, long])
+    assert (result["failed_documents"], result["refused_questions"]) == (1, 1)
+    assert result["expected_found"] <= 0.5, "what is refused is not found"
+
+
+def test_a_voice_of_labels_is_asked_as_it_is_served(
+    run, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    settings = replace(tiny_settings, data_dir=tmp_path / "state")
+    add_label_voice(settings)
+    answers = tmp_path / "answers.jsonl"
+    result = run(QUESTIONS, "--voice", "sorter", "--answers", str(answers))
+    assert result["voice"] == "sorter" and result["policy"] == "off"
+    kept = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert {line["answer"] for line in kept} <= {"refund", "order"}
+    assert not any(line["cited"] for line in kept)
+
+
+def add_label_voice(settings: Settings) -> None:
+    """A voice that says one of two labels: an adapter that changes next to nothing."""
+    services = open_services(settings)
+    try:
+        folder = settings.folder("adapters") / "new"
+        name = services.engine.generator.name
+        generator = load_generator(settings.generator, models_dir=folder, device="cpu", threads=1)
+        model = new_adapter(generator, VoiceConfig(rank=4))
+        for key, weight in model.named_parameters():
+            if "lora_B" in key:  # nothing at all would be refused as no adapter
+                weight.data.fill_(1e-3)
+        save_adapter(model, folder)
+        fits = {
+            "base_fingerprint": generator.fingerprint,
+            "prompt_digest": services.engine.prompt_digest,
+        }
+        Card(voice="sorter", base=name, data_digest="none", config={}, **fits).save(folder)
+        digest = adapter_digest(folder)
+        folder.rename(folder.with_name(digest))
+        task = {"kind": "label", "uses_documents": False, "labels": ["refund", "order"]}
+        version = Version(
+            id=f"ft:{name}:sorter:{digest}",
+            owner="local",
+            voice="sorter",
+            digest=digest,
+            job_id=None,
+            base=name,
+            card={"task": task},
+            state="candidate",
+            reasons=(),
+            created_at=0,
+        )
+
+        def add(connection: Any) -> None:
+            services.voices.add(connection, version)
+            services.voices.activate_within(connection, "local", "sorter", version.id, now=0)
+
+        services.database.write(add)
+    finally:
+        services.close()
+
+
+def test_it_runs_on_any_files(run, tmp_path: Path) -> None:
+    result = run(QUESTIONS, "--answers", str(tmp_path / "answers.jsonl"))
     assert result["policy"] == "strict" and result["unsupported_figures"] == 0
+    assert result["bare"]["cited_right_document"] == 0
     assert set(result["bare"]) < set(result) and result["attribution_overhead"] > 0
     kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["question"] for line in kept] == [line["question"] for line in QUESTIONS]
