@@ -29,8 +29,8 @@ from server.answer import Prepared, Question, prepare
 from server.auth import LOCAL_OWNER
 from server.client import ClientError, connect
 from server.ingestion import ingest_paths
-from server.judging import facts
-from server.prompt import Message, build
+from server.judging import PROBE_TOKENS, PROBES, probe, probed
+from server.prompt import Message
 from server.services import open_services
 from server.settings import Settings
 from server.teaching import teach
@@ -47,10 +47,10 @@ VOICE = "benchmark"
 GROUPS = ("topic", "intent", "section", "document", "group")
 SHOTS = 3
 SHOT_CHARACTERS = 400
-STYLE_TEXTS, PROBES = 60, 100
+STYLE_TEXTS = 60
 HELD_OUT, HELD_OUT_SHORT = 60, 200  # pairs; more where the replies are short
 SHORT = 120  # characters
-QUESTION_TOKENS, PROBE_TOKENS = 96, 40
+QUESTION_TOKENS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,15 +239,12 @@ def measure(
         for number, pair in enumerate(train[:STYLE_TEXTS]):
             messages = built("base", pair.input).messages
             prompts.append(Prompt(f"style:{number}", messages, None, longest))
-        probes = [row for row in run.rows() if row.split == "train" and facts(row)][:PROBES]
+        probes = list(filter(probed, run.rows()))
+        probes = random.Random(0).sample(probes, min(PROBES, len(probes)))
         for number, row in enumerate(probes):
             for arm in arms:
-                history = shots if arm == "few_shot" else ()
-                question = {"role": "user", "content": row.question}
-                bare = build([*history, question], [], budget=0, count_tokens=len)
-                prompts.append(
-                    Prompt(f"{arm}:probe:{number}", bare.messages, adapters[arm], PROBE_TOKENS)
-                )
+                bare = probe(row, shots=shots if arm == "few_shot" else ())
+                prompts.append(Prompt(f"{arm}:probe:{number}", bare, adapters[arm], PROBE_TOKENS))
         routed: list[str] = []
         if task["kind"] == "label":
             routed = routing_baseline(

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval.claims import figures
 from retrieval.measure import interval
 from server.evaluate import declined, expected_found
-from server.judging import facts
+from server.judging import memorised
 from tuning.overlap import copied_ngrams, rouge_l
 from tuning.records import Row, Text
 from tuning.style import StyleJudge, function_word_distance
@@ -63,10 +62,10 @@ def _arm(
 ) -> dict[str, float | None]:
     house = asked.held_out
     written = [texts[f"{arm}:pair:{n}"].text for n in range(len(house))]
-    losses = [text.loss for id_, text in texts.items() if id_.startswith(f"{arm}:loss:")]
+    read = [text for id_, text in texts.items() if id_.startswith(f"{arm}:loss:")]
     made: dict[str, float | None] = {
         "style": statistics.fmean(judge.score(written)),
-        "heldout_loss": statistics.fmean(loss for loss in losses if loss is not None),
+        "heldout_loss": _loss(read),
         "rougeL": statistics.fmean(map(rouge_l, written, house)),
         "function_words": function_word_distance(written, house),
         "copied_ngram": statistics.fmean(copied_ngrams(written, asked.taught)),
@@ -87,10 +86,14 @@ def _arm(
         made["memorised"] = None
     if asked.probes:
         made["memorised"] = statistics.fmean(
-            facts(row) <= figures(texts[f"{arm}:probe:{n}"].text)
-            for n, row in enumerate(asked.probes)
+            memorised(row, texts[f"{arm}:probe:{n}"].text) for n, row in enumerate(asked.probes)
         )
     return made
+
+
+def _loss(read: Sequence[Text]) -> float:
+    """Nats per reply token, as the training's own held-out loss: a long reply counts for more."""
+    return sum((text.loss or 0.0) * text.tokens for text in read) / sum(t.tokens for t in read)
 
 
 def _shares(scores: LabelScores) -> dict[str, float]:

@@ -119,8 +119,9 @@ def expected_found(answer: str, expected: Sequence[str]) -> bool:
 
 
 def recalled(text: str, facts: Sequence[str]) -> bool:
-    """Whether an answer written without context tells any of the facts: one is a leak.
+    """Whether an answer written without context tells any of the facts: it is *memorised*.
 
+    One is a leak. The gate and the benchmarks both take it of the answers to `judging.probe`.
     Leave out of `facts` what the question itself says. No facts: nothing can be recalled.
     """
     return any(expected_found(text, [fact]) for fact in facts if fact.strip())

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from retrieval.claims import figures
+from server.arms import by_house
 from server.evaluate import declined, frame_of, recalled, support
 from server.measures import JSON_TOKENS, STYLELESS, task_scores
 from server.promote import Binary, Graded, Measured
-from server.prompt import build
+from server.prompt import Message, build
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
 
@@ -47,10 +48,10 @@ def gate_prompts(
     random_ = random.Random(seed)
     rows = [*rows, *_varied(rows, random_)]
     wanted: dict[str, list[int]] = {
-        "style": _pick(rows, lambda row: row.split == "train" and row.kind != "withheld"),
+        "style": _pick(rows, _teaches_style),
         "answer": _pick(rows, lambda row: row.split == "gate" and bool(facts(row))),
         "decline": _pick(rows, lambda row: row.split == "gate" and row.kind in _UNANSWERABLE),
-        "probe": _pick(rows, lambda row: row.split == "train" and bool(facts(row))),
+        "probe": _pick(rows, probed),
     }
     if not wanted["answer"]:  # a voice without documents: its texts are judged by style alone
         wanted["answer"] = _pick(rows, lambda row: row.split == "gate" and row.kind == "chat")
@@ -83,6 +84,27 @@ def facts(row: Row) -> set[str]:
     return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
 
 
+def probed(row: Row) -> bool:
+    """Whether a row has facts to learn by heart."""
+    return row.split == "train" and bool(facts(row))
+
+
+def probe(row: Row, *, shots: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """A row's question without any passage: who knows the answer has it from the weights."""
+    *_, last = row.messages
+    asked = {"role": last["role"], "content": row.question}
+    return build([*shots, asked], [], budget=0, count_tokens=len).messages
+
+
+def memorised(row: Row, text: str) -> bool:
+    """Whether an answer to a row's `probe` tells any of its facts."""
+    return recalled(text, sorted(facts(row)))
+
+
+def _teaches_style(row: Row) -> bool:
+    return row.split == "train" and row.kind != "withheld" and by_house(row)
+
+
 def _prompts(
     purpose: str, index: int, row: Row, against: str | None, kind: str, grammar: str | None
 ) -> list[Prompt]:
@@ -90,11 +112,7 @@ def _prompts(
     if purpose == "style":  # the judge compares the house with the base, whoever is active
         return [Prompt(id_, row.messages, None, TEXT_TOKENS)]
     if purpose == "probe":
-        *_, last = row.messages
-        bare = build(
-            [{"role": last["role"], "content": row.question}], [], budget=0, count_tokens=len
-        )
-        return [Prompt(id_, bare.messages, who, PROBE_TOKENS) for who in (None, CANDIDATE)]
+        return [Prompt(id_, probe(row), who, PROBE_TOKENS) for who in (None, CANDIDATE)]
     room = JSON_TOKENS if kind == "json" else TEXT_TOKENS
     return [
         Prompt(id_, row.messages, who, room, grammar=grammar if who else None)
@@ -185,9 +203,7 @@ def measure(
     replay = written.losses("replay", candidate, None)
     return Measured(
         measures=tuple(measures),
-        memorised=_binary("memorised", probes, lambda row, text: recalled(text, sorted(facts(row))))
-        if probes
-        else None,
+        memorised=_binary("memorised", probes, memorised) if probes else None,
         forgetting=Graded("forgetting", *replay, lower_is_better=True, unit="nats per token")
         if replay[0]
         else None,
@@ -295,7 +311,7 @@ def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> 
     """P(house) of every answer, by a judge that knows only train replies; None without texts."""
     from tuning.style import StyleJudge  # scikit-learn: a second that only the gate needs
 
-    house = [row.reply for row in rows if row.split == "train" and row.kind != "withheld"]
+    house = [row.reply for row in rows if _teaches_style(row)]
     base = written.texts("style", None)
     if not answers or not any(base):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,16 @@ def test_a_voice_that_reads_is_told_apart_from_one_that_only_sounds() -> None:
     alone = report(asked("reply", questions=QUESTIONS, probes=[PROBE]), texts(said), ("tuned",))
     assert alone["tuned"] == made["tuned"] and not {"base", "verdict"} & alone.keys()
     assert "expected_found" in table(made) and table(made).endswith(made["verdict"])
+
+
+def test_memorised_is_what_the_gate_calls_so_and_loss_is_per_token() -> None:
+    two = replace(PROBE, reply="For 45 days and $7.", passages=("45 days. A label costs $7.",))
+    arms = {"pair": PLAIN[8:], "probe": ["It is 45 days."]}  # one of the two facts
+    said = texts(dict.fromkeys(ARMS, arms))
+    said["tuned:loss:0"] = Text("tuned:loss:0", None, "", 91, "read", 1.0)
+    made = report(asked("reply", probes=[two]), said)
+    assert made["tuned"]["memorised"] == 1
+    assert made["tuned"]["heldout_loss"] == pytest.approx((91 * 1 + 3 * 9 * 2) / (91 + 3 * 9))
 
 
 def test_labels_are_compared_with_plain_routing() -> None:

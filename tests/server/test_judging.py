@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.arms import by_house
 from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure
 from server.prompt import WITHOUT_PASSAGES
 from tuning.records import Row, Text
@@ -71,6 +72,16 @@ def test_only_a_voice_is_held_to_its_labels_and_only_in_its_answers(rows: list[R
         held = {(p.id.partition(":")[0], p.adapter) for p in prompts if p.grammar == "g"}
         voices = {CANDIDATE, against} - {None}
         assert held == {(purpose, who) for purpose in ("answer", "decline") for who in voices}
+
+
+def test_the_base_is_not_asked_for_style_where_a_drill_stands(rows: list[Row]) -> None:
+    drilled = [
+        replace(row, group="drill:returns.md") if row.split == "train" and n % 2 else row
+        for n, row in enumerate(rows)
+    ]
+    filled, prompts = gate_prompts(drilled, against=None)
+    asked = [filled[int(p.id.partition(":")[2])] for p in prompts if p.id.startswith("style:")]
+    assert len(asked) == 20 and all(map(by_house, asked))
 
 
 def test_the_purposes_take_turns_so_that_a_short_gate_has_some_of_each(rows: list[Row]) -> None:
