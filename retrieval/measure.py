@@ -51,14 +51,24 @@ def ndcg(ranking: Ranking, judged: Judgements, *, k: int = 10) -> float:
 
 
 def interval(
-    values: Sequence[float], *, seed: int = 0, samples: int = 2000, confidence: float = 0.95
+    values: Sequence[float],
+    *,
+    groups: Sequence[int] | None = None,
+    seed: int = 0,
+    samples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
-    """Return the mean of per-query values with its bootstrap interval."""
+    """Return the mean of per-query values with its bootstrap interval.
+
+    Values that are not independent share a number in `groups`: whole groups are drawn (the
+    cluster bootstrap: Davison and Hinkley 1997, section 3.8).
+    """
     scores = np.asarray(values, dtype=np.float64)
     if not len(scores):
         return Interval(mean=0.0, low=0.0, high=0.0)
     ends = [50 * (1 - confidence), 50 * (1 + confidence)]
-    low, high = np.percentile(_resampled_means(scores, seed, samples), ends)
+    _, numbers = np.unique(range(len(scores)) if groups is None else groups, return_inverse=True)
+    low, high = np.percentile(_resampled_means(scores, numbers, seed, samples), ends)
     return Interval(mean=float(scores.mean()), low=float(low), high=float(high))
 
 
@@ -66,6 +76,7 @@ def difference(
     candidate: Sequence[float],
     baseline: Sequence[float],
     *,
+    groups: Sequence[int] | None = None,
     seed: int = 0,
     samples: int = 2000,
     confidence: float = 0.95,
@@ -74,15 +85,21 @@ def difference(
     if len(candidate) != len(baseline):
         raise ValueError(f"not paired: {len(candidate)} values against {len(baseline)}")
     pairs = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    return interval(pairs.tolist(), seed=seed, samples=samples, confidence=confidence)
+    return interval(
+        pairs.tolist(), groups=groups, seed=seed, samples=samples, confidence=confidence
+    )
 
 
 def _dcg(gains: Sequence[float]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-def _resampled_means(scores: NDArray[np.float64], seed: int, samples: int) -> NDArray[np.float64]:
+def _resampled_means(
+    scores: NDArray[np.float64], groups: NDArray[np.intp], seed: int, samples: int
+) -> NDArray[np.float64]:
+    """Means (samples,) of scores drawn by whole groups, which are numbered from 0."""
     random = np.random.default_rng(seed)
-    counts = random.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=samples)
-    means: NDArray[np.float64] = counts @ scores / len(scores)
+    sums, sizes = np.bincount(groups, scores), np.bincount(groups)  # (groups,)
+    counts = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=samples)
+    means: NDArray[np.float64] = counts @ sums / (counts @ sizes)
     return means

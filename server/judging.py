@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from retrieval.claims import figures
 from server.arms import by_house
@@ -22,6 +23,7 @@ from server.prompt import Message, build
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
 
+COPY = "varied"  # the kind of a row that stands for another one, with other values
 CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
 STYLE_TEXTS = 60  # texts of the base that the style judge is fitted on
@@ -46,6 +48,7 @@ def gate_prompts(
     turns, so that a gate whose time runs out has some of each.
     """
     random_ = random.Random(seed)
+    rows = [row for row in rows if row.kind != COPY]  # of an earlier gate
     rows = [*rows, *_varied(rows, random_)]
     wanted: dict[str, list[int]] = {
         "style": _pick(rows, _teaches_style),
@@ -79,7 +82,7 @@ _UNANSWERABLE = ("none", "withheld")
 
 def facts(row: Row) -> set[str]:
     """The figures that a reply takes from the passages shown: what an answer should hold."""
-    if row.kind not in ("gold", "gold+distractors", "varied"):
+    if row.kind not in ("gold", "gold+distractors", COPY):
         return set()
     return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
 
@@ -125,7 +128,10 @@ def _pick(rows: Sequence[Row], fits: Callable[[Row], bool]) -> list[int]:
 
 
 def _varied(rows: Sequence[Row], random_: random.Random) -> list[Row]:
-    """Gate rows with gold once more, with other values, until there are enough of them."""
+    """Gate rows with gold once more, with other values, until there are enough of them.
+
+    They go round the rows in their order, as `questions` knows.
+    """
     golden = [row for row in rows if row.split == "gate" and facts(row)]
     own = house_names([row.reply for row in rows])
     copies: list[Row] = []
@@ -148,10 +154,22 @@ def _varied(rows: Sequence[Row], random_: random.Random) -> list[Row]:
                 passages=tuple(shown),
                 question=question,
                 reply=reply,
-                kind="varied",
+                kind=COPY,
             )
         )
     return copies
+
+
+def questions(rows: Sequence[Row]) -> list[int]:
+    """The question of every row (rows,): its own index, of a copy that of the row it was made of.
+
+    A copy is the same question once more, so the two are not independent.
+    """
+    golden = [n for n, row in enumerate(rows) if row.split == "gate" and facts(row)]
+    real = [n for n in golden if rows[n].kind != COPY]
+    copies = [n for n in golden if rows[n].kind == COPY]
+    made_of = {copy: real[number % len(real)] for number, copy in enumerate(copies)}
+    return [made_of.get(n, n) for n in range(len(rows))]
 
 
 def measure(
@@ -217,6 +235,7 @@ class _Pair:
     row: Row
     candidate: str
     other: str
+    question: int  # shared by the copies of a row
 
 
 class _Written:
@@ -224,13 +243,15 @@ class _Written:
 
     def __init__(self, rows: Sequence[Row], texts: Sequence[Text]) -> None:
         self._rows = rows
+        self._questions = questions(rows)
         self._texts = {(text.id, text.adapter): text for text in texts}
         self._ids = list(dict.fromkeys(text.id for text in texts))
 
     def pairs(self, purpose: str, candidate: str, other: str | None) -> list[_Pair]:
         return [
-            _Pair(self._rows[int(id_.partition(":")[2])], mine.text, its.text)
+            _Pair(self._rows[index], mine.text, its.text, self._questions[index])
             for id_, mine, its in self._both(purpose, candidate, other)
+            for index in (int(id_.partition(":")[2]),)
         ]
 
     def losses(
@@ -270,35 +291,37 @@ def _binary(
         [passes(pair.row, pair.candidate) for pair in pairs],
         [passes(pair.row, pair.other) for pair in pairs],
         lower_is_better=lower_is_better,
+        questions=[pair.question for pair in pairs],
     )
 
 
 def _right(kind: str, answers: Sequence[_Pair]) -> list[Binary | Graded]:
     """How often a label is right, or JSON is valid and its fields are."""
     if kind == "label":
-        return [Binary("accuracy", *_scores(kind, "accuracy", answers))]
+        return [Binary("accuracy", **_scores(kind, "accuracy", answers))]
     return [
-        Binary("valid", *_scores(kind, "valid", answers)),
-        Graded("field accuracy", *_scores(kind, "field_accuracy", answers)),
+        Binary("valid", **_scores(kind, "valid", answers)),
+        Graded("field accuracy", **_scores(kind, "field_accuracy", answers)),
     ]
 
 
 def _made_from_request(answers: Sequence[_Pair]) -> list[Binary | Graded]:
     """How near a text is to the house's own, and whether its figures stand in the request."""
-    return [Graded(name, *_scores("text", name, answers)) for name in ("overlap", "figures")]
+    return [Graded(name, **_scores("text", name, answers)) for name in ("overlap", "figures")]
 
 
-def _scores(kind: str, name: str, answers: Sequence[_Pair]) -> tuple[list[float], list[float]]:
+def _scores(kind: str, name: str, answers: Sequence[_Pair]) -> dict[str, list[Any]]:
     """One measure of the task, of the candidate's texts and of the other's, where a row has it."""
-    both = [
-        [
-            task_scores(kind, text, wanted=pair.row.reply, sources=_sources(pair.row))
-            for text in (pair.candidate, pair.other)
-        ]
-        for pair in answers
-    ]
-    both = [pair for pair in both if name in pair[0]]
-    return [mine[name] for mine, _ in both], [its[name] for _, its in both]
+
+    def score(pair: _Pair, text: str) -> dict[str, float]:
+        return task_scores(kind, text, wanted=pair.row.reply, sources=_sources(pair.row))
+
+    having = [pair for pair in answers if name in score(pair, "")]
+    return {
+        "candidate": [score(pair, pair.candidate)[name] for pair in having],
+        "other": [score(pair, pair.other)[name] for pair in having],
+        "questions": [pair.question for pair in having],
+    }
 
 
 def _sources(row: Row) -> list[str]:
@@ -320,4 +343,5 @@ def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> 
         "style",
         judge.score([pair.candidate for pair in answers]),
         judge.score([pair.other for pair in answers]),
+        questions=[pair.question for pair in answers],
     )

@@ -30,12 +30,16 @@ _SayFew = Callable[[int, int, str], str]  # (count, least, noun) -> why they are
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A measure that a row passes or fails (or a share of it, 0..1), paired by row."""
+    """A measure that a row passes or fails (or a share of it, 0..1), paired by row.
+
+    Rows that are copies of one question, with other values, share its number in `questions`.
+    """
 
     name: str
     candidate: Values
     other: Values
     lower_is_better: bool = False
+    questions: Sequence[int] | None = None  # (rows,); None: each row is a question of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Graded:
     other: Values
     lower_is_better: bool = False
     unit: str | None = None  # such as "nats per token"
+    questions: Sequence[int] | None = None  # as of a `Binary`
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,9 @@ class _Finding:
 
     def reason(self) -> str:
         told = _told(self.measure, self.compared) if self.compared else self.measure.name
+        real, rows = _questions(self.measure), len(self.measure.candidate)
+        if real < rows:
+            told += f", on {real} questions and {rows - real} copies of them with other values"
         return f"{told}: {self.fault}" if self.fault else told
 
     def row(self) -> dict[str, Any]:
@@ -96,6 +104,7 @@ class _Finding:
             "low": compared.low if compared else None,
             "high": compared.high if compared else None,
             "n": len(measure.candidate),
+            "questions": _questions(measure),
             "better": "lower" if measure.lower_is_better else "higher",
             "unit": getattr(measure, "unit", None) or "share",
             "passed": self.fault is None,
@@ -108,12 +117,12 @@ def judge(
     """Decide by design.md's rule, "The gate's rule", whether the candidate may speak.
 
     Every measure told in points may lose at most 2 points, and at most 10 at the lower end of
-    its 95% interval; binary ones need 90 paired rows. And the candidate must be better with its
-    lower end above zero: in style against the base; in style, support or loss against an active
-    version. A voice whose task has no style must be better in one of its own measures, and in
-    loss only if it has no other. What it tells without context may pass the base by 2 points,
-    its replay loss by 5%. `cut_short` says that time ran out before all was written: where pairs
-    are missing, more data may not be what helps.
+    its 95% interval, for which whole questions are drawn, with their copies; binary ones need 90
+    paired rows. And the candidate must be better with its lower end above zero: in style against
+    the base; in style, support or loss against an active version. A voice whose task has no style
+    must be better in one of its own measures, and in loss only if it has no other. What it tells
+    without context may pass the base by 2 points, its replay loss by 5%. `cut_short` says that
+    time ran out before all was written: where pairs are missing, more data may not be what helps.
 
     Raises:
         ValueError: a measure's two sides differ in length, a name is used twice, `against` is
@@ -186,10 +195,18 @@ def _forgetting(measure: Graded, seed: int) -> _Finding:
 
 def _difference(measure: Binary | Graded, seed: int) -> Interval:
     candidate, other = (list(map(float, side)) for side in (measure.candidate, measure.other))
-    return difference(candidate, other, seed=seed)
+    return difference(candidate, other, groups=measure.questions, seed=seed)
+
+
+def _questions(measure: Binary | Graded) -> int:
+    """How many rows are no copies of others."""
+    rows = len(measure.candidate)
+    return rows if measure.questions is None else len(set(measure.questions))
 
 
 def _unusable(measure: Binary | Graded) -> str | None:
+    if measure.questions is not None and len(measure.questions) != len(measure.candidate):
+        raise ValueError(f"{measure.name} names {len(measure.questions)} questions of its rows")
     if len(measure.candidate) != len(measure.other):
         counts = f"{len(measure.candidate)} values against {len(measure.other)}"
         raise ValueError(f"{measure.name} is not paired: {counts}")

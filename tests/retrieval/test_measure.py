@@ -46,3 +46,14 @@ def test_a_paired_difference_is_narrower_than_the_spread_of_its_sides() -> None:
 
 def test_no_values_have_a_mean_of_0() -> None:
     assert interval([]).mean == 0
+
+
+def test_copies_of_a_query_make_no_interval_narrower() -> None:
+    once = [float(n % 3 == 0) for n in range(30)]
+    alone = interval(once)
+    thrice = interval(once * 3, groups=list(range(30)) * 3)
+    assert (thrice.mean, thrice.low, thrice.high) == pytest.approx(
+        (alone.mean, alone.low, alone.high)
+    )
+    assert interval(once * 3).low > alone.low
+    assert interval(once, groups=range(30)) == alone

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.arms import by_house
-from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure
+from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure, questions
 from server.prompt import WITHOUT_PASSAGES
 from tuning.records import Row, Text
 
@@ -45,6 +45,26 @@ def test_few_gate_rows_are_filled_up_with_other_values(rows: list[Row]) -> None:
         assert copy.passages[0] in copy.messages[-1]["content"]
     answers = {prompt.id for prompt in prompts if prompt.id.startswith("answer:")}
     assert len(answers) == GATE_ROWS
+
+
+def test_copies_count_with_the_question_that_they_are_copies_of(rows: list[Row]) -> None:
+    filled, _ = gate_prompts(rows, against=None)
+    found = questions(filled)
+    copies = [n for n, row in enumerate(filled) if row.kind == "varied"]
+    assert all(filled[found[n]].line == filled[n].line for n in copies)
+    assert all(filled[found[n]].group == filled[n].group for n in copies)
+    assert [n for n in range(len(rows)) if found[n] != n] == []
+    again, prompts = gate_prompts(filled, against=None)
+    assert again == filled, "a gate that is asked again makes no copies of copies"
+
+    texts = [
+        Text(p.id, "new" if p.adapter else None, "7 days.", 3, "stop")
+        for p in prompts
+        if p.id.startswith("answer:")
+    ]
+    measured = measure(filled, texts, candidate="new", against=None)
+    (expected,) = [m for m in measured.measures if m.name == "expected"]
+    assert len(expected.candidate) == GATE_ROWS and len(set(expected.questions or ())) == 40
 
 
 def test_base_and_candidate_write_for_the_same_rows_and_probes_show_no_passage(

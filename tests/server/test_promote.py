@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.promote import Against, Binary, Graded, Measured, judge
+from server.promote import Against, Binary, Decision, Graded, Measured, judge
 
 NO_NUMBER = float("nan")
 
@@ -64,6 +65,20 @@ def test_a_gate_whose_time_ran_out_asks_for_minutes_and_not_for_data() -> None:
     assert decision.reasons[0].endswith("the minutes ran out at 89 paired rows of at least 90")
     assert any(reason.endswith("at 60 probes of at least 300") for reason in decision.reasons)
     assert not any("too little data" in reason for reason in decision.reasons)
+
+
+def test_copies_of_few_questions_are_told_and_make_no_interval_narrower() -> None:
+    new, old = rows(0.9, 30), rows(0.7, 30)
+
+    def gain(**how: Any) -> Decision:
+        return judge(Measured((Binary("support", new * 3, old * 3, **how),)), against="active")
+
+    alone, copied = gain(), gain(questions=list(range(30)) * 3)
+    assert copied.reasons[0].endswith("on 30 questions and 60 copies of them with other values")
+    assert copied.table[0]["questions"] == 30 and copied.table[0]["n"] == 90
+    assert copied.table[0]["low"] < alone.table[0]["low"]
+    with pytest.raises(ValueError, match="support names 1 questions"):
+        judge(Measured((Binary("support", [1, 1], [0, 0], questions=[7]),)), against="base")
 
 
 def test_too_few_pairs_are_said_with_what_is_missing() -> None:
@@ -172,6 +187,7 @@ def test_the_table_holds_the_figures_for_json() -> None:
             "low": 0.5,
             "high": 0.5,
             "n": 100,
+            "questions": 100,
             "better": "higher",
             "unit": "share",
             "passed": True,
