@@ -1,8 +1,9 @@
 """What the gate wants written, and what the writing was worth.
 
 Before a training, `gate_prompts` asks base (or active version) and candidate for texts on the
-gate's rows: with the gold, without it, and bare for the memorisation probe. Afterwards
-`measure` turns what they wrote into paired figures for `promote.py`. No generator runs here.
+gate's rows: with the gold, without it, and bare for the memorisation probe; and has them read the
+house's own replies, whose loss tells what was learned beside style. Afterwards `measure` turns all
+that into paired figures for `promote.py`. No generator runs here.
 
 Read `gate_prompts` first.
 """
@@ -28,6 +29,7 @@ CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
 STYLE_TEXTS = 60  # texts of the base that the style judge is fitted on
 PROBES = 300
+LOSS_ROWS = 60  # whose house replies are read: enough for a graded measure
 TEXT_TOKENS = 64
 PROBE_TOKENS = 40
 
@@ -55,6 +57,7 @@ def gate_prompts(
         "answer": _pick(rows, lambda row: row.split == "gate" and bool(facts(row))),
         "decline": _pick(rows, lambda row: row.split == "gate" and row.kind in _UNANSWERABLE),
         "probe": _pick(rows, probed),
+        "loss": _pick(rows, _is_read),
     }
     if not wanted["answer"]:  # a voice without documents: its texts are judged by style alone
         wanted["answer"] = _pick(rows, lambda row: row.split == "gate" and row.kind == "chat")
@@ -63,6 +66,7 @@ def gate_prompts(
         "answer": GATE_ROWS,
         "decline": GATE_ROWS,
         "probe": PROBES,
+        "loss": LOSS_ROWS,
     }
     for purpose, chosen in wanted.items():
         random_.shuffle(chosen)
@@ -104,6 +108,11 @@ def memorised(row: Row, text: str) -> bool:
     return recalled(text, sorted(facts(row)))
 
 
+def _is_read(row: Row) -> bool:
+    """Whether the loss of a row's reply is that of the house's own words, held out."""
+    return row.split == "gate" and row.kind not in (COPY, "withheld") and by_house(row)
+
+
 def _teaches_style(row: Row) -> bool:
     return row.split == "train" and row.kind != "withheld" and by_house(row)
 
@@ -116,6 +125,8 @@ def _prompts(
         return [Prompt(id_, row.messages, None, TEXT_TOKENS)]
     if purpose == "probe":
         return [Prompt(id_, probe(row), who, PROBE_TOKENS) for who in (None, CANDIDATE)]
+    if purpose == "loss":
+        return [Prompt(id_, row.messages, who, reply=row.reply) for who in (against, CANDIDATE)]
     room = JSON_TOKENS if kind == "json" else TEXT_TOKENS
     return [
         Prompt(id_, row.messages, who, room, grammar=grammar if who else None)
@@ -217,6 +228,9 @@ def measure(
             measures += _made_from_request(answers)
         if style := _style(rows, written, answers):
             measures.append(style)
+    losses = written.losses("loss", candidate, against)
+    if measures and losses[0]:  # alone it shows nothing: a voice that was read has not spoken
+        measures.append(Graded("loss", *losses, lower_is_better=True, unit="nats per token"))
     probes = written.pairs("probe", candidate, None)
     replay = written.losses("replay", candidate, None)
     return Measured(

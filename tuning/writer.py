@@ -3,7 +3,7 @@
 Greedy, with the adapter that each prompt names, and held to a grammar where it has one, as an
 answer is when it is served. Batches are of similar length, padded on the
 left, and shrink as their texts end. A prompt that comes with a reply is not written but read:
-its text is that reply, with the loss that the model gives it.
+its text is that reply, with the loss that the model gives it, as far as it fits.
 
 Knows no requests, no voices and no gate. Read `write` first.
 """
@@ -43,8 +43,7 @@ def write(
     grammars = Grammars(generator)
     encoded = [(prompt, generator.template.prompt(prompt.messages)) for prompt in prompts]
     for prompt, ids in encoded:
-        wanted = len(generator.template.reply(prompt.reply)) if prompt.reply else 1
-        if len(ids) + wanted > context_tokens:
+        if len(ids) + 1 > context_tokens:
             raise PromptTooLong(
                 f"prompt {prompt.id} has {len(ids)} tokens; the context holds {context_tokens}"
             )
@@ -55,7 +54,7 @@ def write(
             yield from _write_batch(generator, grammars, batch, context_tokens)
         for prompt, ids in own:
             if prompt.reply is not None:
-                yield _read(generator, prompt, ids, prompt.reply)
+                yield _read(generator, prompt, ids, prompt.reply, context_tokens)
 
 
 _Encoded = tuple[Prompt, list[int]]
@@ -142,8 +141,10 @@ def _write_batch(
 
 
 @torch.inference_mode()
-def _read(generator: Generator, prompt: Prompt, ids: list[int], reply: str) -> Text:
-    reply_ids = generator.template.reply(reply)
+def _read(
+    generator: Generator, prompt: Prompt, ids: list[int], reply: str, context_tokens: int
+) -> Text:
+    reply_ids = generator.template.reply(reply)[: context_tokens - len(ids)]
     whole = torch.tensor([ids + reply_ids], device=generator.device)  # (1, T)
     logits = generator.model(
         input_ids=whole, use_cache=False, logits_to_keep=len(reply_ids) + 1

@@ -9,6 +9,7 @@ import pytest
 
 from server.arms import by_house
 from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure, questions
+from server.promote import judge
 from server.prompt import WITHOUT_PASSAGES
 from tuning.records import Row, Text
 
@@ -79,6 +80,7 @@ def test_base_and_candidate_write_for_the_same_rows_and_probes_show_no_passage(
         "decline": {"active-digest", CANDIDATE},
         "probe": {None, CANDIDATE},
         "style": {None},
+        "loss": {"active-digest", CANDIDATE},
     }
     for prompt in prompts:
         if prompt.id.startswith("probe:"):
@@ -106,8 +108,8 @@ def test_the_base_is_not_asked_for_style_where_a_drill_stands(rows: list[Row]) -
 
 def test_the_purposes_take_turns_so_that_a_short_gate_has_some_of_each(rows: list[Row]) -> None:
     _, prompts = gate_prompts(rows, against=None)
-    first = [prompt.id.partition(":")[0] for prompt in prompts[:14]]
-    assert set(first) == {"answer", "decline", "probe", "style"}
+    first = [prompt.id.partition(":")[0] for prompt in prompts[:16]]
+    assert set(first) == {"answer", "decline", "probe", "style", "loss"}
 
 
 def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
@@ -137,7 +139,8 @@ def answered(rows: list[Row], *, kind: str, mine: str, its: str) -> dict[str, An
     """The measures of a task where the candidate says `mine` to every row, the base `its`."""
     chat = [replace(row, kind="chat", passages=()) for row in rows]
     filled, prompts = gate_prompts(chat, against=None, kind=kind)
-    assert {prompt.id.partition(":")[0] for prompt in prompts} == {"answer"}
+    assert {prompt.id.partition(":")[0] for prompt in prompts} == {"answer", "loss"}
+    prompts = [prompt for prompt in prompts if prompt.reply is None]
     texts = [
         Text(p.id, "new", mine, 3, "stop") if p.adapter else Text(p.id, None, its, 3, "stop")
         for p in prompts
@@ -174,6 +177,28 @@ def test_texts_are_judged_by_what_they_share_with_the_houses_own_and_by_their_fi
     found = {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
     assert found["overlap"] == (40, 0) and found["figures"] == (40, 0)
     assert found["style"][0] > found["style"][1]
+
+
+def test_the_houses_own_held_out_replies_are_read_and_their_loss_is_a_measure(
+    rows: list[Row],
+) -> None:
+    rows = [*rows, replace(row(80), group="drill:returns.md")]
+    filled, prompts = gate_prompts(rows, against="old")
+    read = [prompt for prompt in prompts if prompt.id.startswith("loss:")]
+    assert len({prompt.id for prompt in read}) == 40, "no drill, no copy, nothing withheld"
+    assert all(p.reply == filled[int(p.id.partition(":")[2])].reply for p in read)
+    speakers = {CANDIDATE: ("new", 1.5), "old": ("old", 2.0), None: (None, 2.0)}
+    texts = [
+        Text(p.id, who, p.reply or "7 days.", 9, "read", loss)
+        for p in prompts
+        for who, loss in (speakers[p.adapter],)
+    ]
+    alone = [text for text in texts if text.id.startswith("loss:")]
+    assert measure(filled, alone, candidate="new", against="old").measures == ()
+    measured = measure(filled, texts, candidate="new", against="old")
+    reasons = judge(measured, against="active").reasons
+    assert any("loss 2.000 -> 1.500 nats per token" in reason for reason in reasons)
+    assert not any("not shown to be better" in reason for reason in reasons)
 
 
 def test_rows_that_only_one_has_written_for_do_not_count(rows: list[Row]) -> None:

@@ -136,6 +136,13 @@ def test_a_given_reply_is_read_and_its_loss_is_that_of_a_whole_pass(generator: G
     assert (text.text, text.finish_reason) == ("It costs seven.", "read")
 
 
+def test_a_reply_is_read_as_far_as_it_fits(generator: Generator) -> None:
+    prompt = replace(prompts([None])[3], reply="It costs seven. " * 200)
+    (text,) = written(generator, [prompt], lambda _: None).values()
+    assert text.tokens == 512 - len(generator.template.prompt(prompt.messages))
+    assert text.loss is not None and text.text == prompt.reply
+
+
 def test_a_prompt_that_does_not_fit_is_refused_by_its_name(generator: Generator) -> None:
     long = Prompt("gate-7", ({"role": "user", "content": "again " * 200},))
     with pytest.raises(PromptTooLong, match=r"gate-7 .* the context holds 512"):
