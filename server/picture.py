@@ -86,10 +86,11 @@ def _panels(arms: Sequence[dict[str, Any]]) -> list[_Panel]:
     for key, title, unit in (
         ("prompt_tokens", "tokens of a prompt", "{:.0f}"),
         ("answer_tokens", "tokens of an answer", "{:.0f}"),
+        ("request_tokens", "tokens of a request", "{:.0f}"),
         ("first_token_seconds", "seconds to the first token", "{:.2f} s"),
         ("seconds", "seconds to the whole answer", "{:.2f} s"),
     ):
-        figures = [arm[key] for arm in arms]
+        figures = [arm.get(key) for arm in arms]
         limit = max((figure["high"] for figure in figures if figure), default=0.0)
         panels.append(_Panel(title, figures, [None] * len(arms), limit or 1.0, unit.format))
     return [panel for panel in panels if any(panel.served)]

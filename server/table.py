@@ -23,12 +23,13 @@ def write_table(result: dict[str, Any]) -> str:
             for arm in result["arms"]
         ]
         lines += [f"## {title}", "", *_table(head, rows), ""]
-    head = ["arm", "prompt tokens", "answer tokens", "first token", "whole answer"]
+    head = ["arm", "prompt tokens", "answer tokens", "both", "first token", "whole answer"]
     rows = [
         [
             arm["title"],
             _number(arm["prompt_tokens"], 0),
             _number(arm["answer_tokens"], 0),
+            _number(arm.get("request_tokens"), 0),
             _number(arm["first_token_seconds"], 2, " s"),
             _number(arm["seconds"], 2, " s"),
         ]

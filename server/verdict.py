@@ -113,9 +113,13 @@ class Measured:
     served_f1: Figure | None = None
 
     @property
+    def request_tokens(self) -> tuple[int, ...]:
+        return tuple(map(sum, zip(self.prompt_tokens, self.answer_tokens, strict=True)))
+
+    @property
     def tokens(self) -> float:
-        requests = max(len(self.prompt_tokens), 1)
-        return (sum(self.prompt_tokens) + sum(self.answer_tokens)) / requests
+        """The mean of a request's."""
+        return sum(self.request_tokens) / max(len(self.request_tokens), 1)
 
 
 def measure(
@@ -245,6 +249,7 @@ def to_json(measured: Measured) -> dict[str, Any]:
         "drafted": {**_figures(measured.drafted), "macro_f1": measured.drafted_f1},
         "served": {**_figures(measured.served), "macro_f1": measured.served_f1},
         "tokens": measured.tokens,
+        "request_tokens": _figure(measured.request_tokens),
         "prompt_tokens": _figure(measured.prompt_tokens),
         "answer_tokens": _figure(measured.answer_tokens),
         "first_token_seconds": _figure(first),

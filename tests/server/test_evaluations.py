@@ -29,6 +29,13 @@ SMALL = {
     "max_tokens": 16,
     "latency_questions": 1,
 }
+DEFAULTS = {
+    "answerable": 60,
+    "unanswerable": 30,
+    "max_tokens": 96,
+    "max_minutes": 20,
+    "latency_questions": 10,
+}
 SLOW = {**SMALL, "answerable": 60, "unanswerable": 30, "max_tokens": 1024}
 
 
@@ -236,10 +243,17 @@ def test_it_goes_on_after_the_server_was_stopped(
 
 def test_minutes_that_are_too_few_are_told(taught) -> None:
     ended = wait(taught, create(taught, **{**SLOW, "max_minutes": 0.05})["id"])
+    assert ended["finished_at"] - ended["started_at"] < 60, "3 s, and what ending takes"
     if ended["status"] == "failed":
         assert "max_minutes" in ended["error"]["message"]
     else:  # a fast machine
-        assert ended["result"]["stopped"] in ("minutes", "complete")
+        assert ended["result"]["stopped"] == "minutes"
+
+
+def test_what_a_request_leaves_out_has_its_default(taught) -> None:
+    created = create(taught, voice="support")
+    cancel(taught, created["id"])
+    assert {name: created[name] for name in DEFAULTS} == DEFAULTS
 
 
 # -- what a request may hold

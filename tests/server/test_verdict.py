@@ -91,6 +91,7 @@ def test_an_arm_is_measured_as_drafted_and_as_served() -> None:
     assert value["served"]["facts"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     assert value["served"]["declined"] is None and value["seconds"]["mean"] == 0.9
     assert value["prompt_tokens"]["mean"] == 80 and value["first_token_seconds"]["n"] == 1
+    assert value["request_tokens"] == {"mean": 92, "low": 92, "high": 92, "n": 1}
 
 
 def test_what_is_measured_as_served_is_repaired_where_the_arm_searches() -> None:
@@ -337,6 +338,15 @@ def test_the_picture_is_an_svg_that_needs_nothing_from_elsewhere(result: dict) -
         assert 0 <= float(bar.attrib.get("x", 0)) + float(bar.attrib["width"]) <= width
 
 
+def test_a_result_from_before_a_measure_was_added_is_still_shown(result: dict) -> None:
+    old = json.loads(json.dumps(result))
+    for arm in old["arms"]:
+        del arm["request_tokens"]
+        for state in ("served", "drafted"):
+            arm[state] = {key: arm[state][key] for key in ("style", "facts", "claims")}
+    assert ">expected facts<" in draw(old) and "| expected facts |" in write_table(old)
+
+
 def test_the_picture_says_what_was_not_measured(result: dict) -> None:
     result = json.loads(json.dumps(result))
     before = draw(result).count("not measured")
@@ -355,4 +365,4 @@ def test_the_table_holds_every_arm_twice_and_the_open_questions(result: dict) ->
     assert result["recommendation"]["text"] in table
     assert "How long can I return it?" in table and "- A note." in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
-    assert widths == {6, 8}
+    assert widths == {7, 8}
