@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -90,16 +91,20 @@ class Evaluator:
 
         Raises `QuestionsError` for a file that cannot be used, `NotFound` for an unknown one.
         """
-        house = House()
-        if request["adapter"] and request["job_id"]:
-            run = Run(self._settings.folder("runs") / request["job_id"])
-            house = House.of_run(run, request["adapter"])
-        elif request["adapter"]:
-            house = House(request["adapter"])
+        house = self._house(request)
         if request["questions_file"]:
             file = self._ledger.file(owner, request["questions_file"])
             return read_questions(self._content.read(file.digest)), house
         return voice_questions(house.rows), house
+
+    def _house(self, request: dict[str, Any]) -> House:
+        """What is known of the voice; its task is that of its card, as it is served by."""
+        adapter, task = request["adapter"], request.get("task")
+        if adapter is None:
+            return House()
+        run = Run(self._settings.folder("runs") / (request["job_id"] or "none"))
+        house = House.of_run(run, adapter) if run.exists else House(adapter)
+        return replace(house, task=task) if task else house
 
     # -- the thread
 

@@ -151,6 +151,7 @@ def _request(services: Services, owner: str, data: EvaluationCreate) -> dict[str
         "model": version.id if version else services.engine.generator.name,
         "adapter": version.digest if version else None,
         "job_id": version.job_id if version else None,
+        "task": version.task if version else None,
         "questions_file": data.questions_file,
         "store": store,
         **{name: getattr(data, name) for name in _LIMITS},
@@ -200,7 +201,7 @@ def _own_store(services: Services, owner: str, version: Version | None) -> str:
 
 
 def evaluation_object(evaluation: Evaluation) -> dict[str, Any]:
-    hidden = ("adapter", "job_id", "store")
+    hidden = ("adapter", "job_id", "store", "task")
     asked = {name: value for name, value in evaluation.request.items() if name not in hidden}
     progress = {name: value for name, value in evaluation.progress.items() if name != "latency"}
     return {

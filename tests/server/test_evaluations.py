@@ -170,6 +170,28 @@ def test_the_base_is_evaluated_without_a_voice(taught) -> None:
     assert all(arm["seconds"] is None and not arm["served"]["style"] for arm in result["arms"])
 
 
+def test_a_voice_of_labels_is_judged_by_its_labels_and_not_by_the_documents(
+    stocked, speak_as
+) -> None:
+    voice = speak_as("sorter", {"kind": "label", "labels": ["refund", "order"]})
+    file = upload(
+        stocked,
+        *({"question": f"I want my money back, case {n}", "reply": "refund"} for n in range(4)),
+        {"question": "Who is the mayor?", "answerable": False},
+    )
+    ended = wait(stocked, create(stocked, **{**SMALL, "voice": voice}, questions_file=file)["id"])
+    result = ended["result"]
+    arms = {arm["arm"]: arm["served"] for arm in result["arms"]}
+    assert list(arms) == ["base", "voice"], "no documents are searched for labels"
+    told = {key for served in arms.values() for key, figure in served.items() if figure}
+    assert told == {"accuracy", "macro_f1"}
+    run = stocked.settings.folder("runs") / ended["id"]
+    texts = [json.loads(line) for line in (run / "texts.jsonl").read_text().splitlines()]
+    assert {t["text"] for t in texts if t["adapter"]} <= {"refund", "order"}
+    assert result["unanswered"] == [] and result["recommendation"]["choice"] == "too_few"
+    assert not any("unanswerable" in note for note in result["notes"])
+
+
 def test_a_store_without_documents_leaves_the_arms_with_search_out(taught) -> None:
     store = taught.client.vector_stores.create(name="empty")
     file = upload(taught, {"question": "What do bags cost?", "expected": ["45"]})
