@@ -29,7 +29,7 @@ from server.answer import Prepared, Question, prepare
 from server.auth import LOCAL_OWNER
 from server.client import ClientError, connect
 from server.ingestion import ingest_paths
-from server.judging import PROBE_TOKENS, PROBES, probe, probed
+from server.probing import PROBE_TOKENS, PROBES, probe, probed
 from server.prompt import Message
 from server.services import open_services
 from server.settings import Settings

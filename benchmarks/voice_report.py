@@ -13,7 +13,7 @@ from typing import Any
 
 from retrieval.measure import interval
 from server.evaluate import declined, expected_found
-from server.judging import memorised
+from server.probing import memorised
 from tuning.overlap import copied_ngrams, rouge_l
 from tuning.records import Row, Text
 from tuning.style import StyleJudge, function_word_distance

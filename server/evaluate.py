@@ -121,7 +121,7 @@ def expected_found(answer: str, expected: Sequence[str]) -> bool:
 def recalled(text: str, facts: Sequence[str]) -> bool:
     """Whether an answer written without context tells any of the facts: it is *memorised*.
 
-    One is a leak. The gate and the benchmarks both take it of the answers to `judging.probe`.
+    One is a leak. The gate and the benchmarks both take it of the answers to `probing.probe`.
     Leave out of `facts` what the question itself says. No facts: nothing can be recalled.
     """
     return any(expected_found(text, [fact]) for fact in facts if fact.strip())

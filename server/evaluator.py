@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from retrieval.library import Library
 from retrieval.versions import BASE
-from server.asking import Asker, House, Plan, prompt_id, unseen
+from server.asking import Asker, unseen
 from server.content import FileContent
 from server.engine import Engine
 from server.errors import ServerError
@@ -27,6 +27,7 @@ from server.evaluations import Evaluation, Evaluations
 from server.judgement import judge
 from server.latency import time_request
 from server.ledger import Ledger
+from server.plan import House, Plan, prompt_id
 from server.questions import Question, read_questions, sample, voice_questions
 from server.repair import Policy
 from server.settings import Settings

@@ -12,8 +12,8 @@ from typing import Any
 
 from retrieval.measure import interval
 from server.arms import ROUTER, Arm
-from server.asking import Plan, prompt_id
 from server.evaluate import frame_of
+from server.plan import Plan, prompt_id
 from server.recommend import recommend
 from server.verdict import Answer, Asked, Latency, Measured, StyleScores, measure, to_json
 from tuning.errors import TuningError

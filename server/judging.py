@@ -13,25 +13,21 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from retrieval.claims import figures
 from server.arms import by_house
-from server.evaluate import declined, frame_of, recalled, support
+from server.evaluate import declined, frame_of, support
 from server.measures import JSON_TOKENS, STYLELESS, task_scores
+from server.probing import COPY, PROBE_TOKENS, PROBES, facts, memorised, probe, probed
 from server.promote import Binary, Graded, Measured
-from server.prompt import Message, build
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
 
-COPY = "varied"  # the kind of a row that stands for another one, with other values
 CANDIDATE = "candidate"  # whom the worker is about to train
 GATE_ROWS = 90  # paired rows that each binary measure needs
 STYLE_TEXTS = 60  # texts of the base that the style judge is fitted on
-PROBES = 300
 LOSS_ROWS = 60  # whose house replies are read: enough for a graded measure
 TEXT_TOKENS = 64
-PROBE_TOKENS = 40
 
 
 def gate_prompts(
@@ -82,30 +78,6 @@ def gate_prompts(
 
 
 _UNANSWERABLE = ("none", "withheld")
-
-
-def facts(row: Row) -> set[str]:
-    """The figures that a reply takes from the passages shown: what an answer should hold."""
-    if row.kind not in ("gold", "gold+distractors", COPY):
-        return set()
-    return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
-
-
-def probed(row: Row) -> bool:
-    """Whether a row has facts to learn by heart."""
-    return row.split == "train" and bool(facts(row))
-
-
-def probe(row: Row, *, shots: Sequence[Message] = ()) -> tuple[Message, ...]:
-    """A row's question without any passage: who knows the answer has it from the weights."""
-    *_, last = row.messages
-    asked = {"role": last["role"], "content": row.question}
-    return build([*shots, asked], [], budget=0, count_tokens=len).messages
-
-
-def memorised(row: Row, text: str) -> bool:
-    """Whether an answer to a row's `probe` tells any of its facts."""
-    return recalled(text, sorted(facts(row)))
 
 
 def _is_read(row: Row) -> bool:
@@ -312,30 +284,33 @@ def _binary(
 def _right(kind: str, answers: Sequence[_Pair]) -> list[Binary | Graded]:
     """How often a label is right, or JSON is valid and its fields are."""
     if kind == "label":
-        return [Binary("accuracy", **_scores(kind, "accuracy", answers))]
+        return [_by_task(Binary, kind, "accuracy", answers)]
     return [
-        Binary("valid", **_scores(kind, "valid", answers)),
-        Graded("field accuracy", **_scores(kind, "field_accuracy", answers)),
+        _by_task(Binary, kind, "valid", answers),
+        _by_task(Graded, kind, "field_accuracy", answers),
     ]
 
 
 def _made_from_request(answers: Sequence[_Pair]) -> list[Binary | Graded]:
     """How near a text is to the house's own, and whether its figures stand in the request."""
-    return [Graded(name, **_scores("text", name, answers)) for name in ("overlap", "figures")]
+    return [_by_task(Graded, "text", key, answers) for key in ("overlap", "figures")]
 
 
-def _scores(kind: str, name: str, answers: Sequence[_Pair]) -> dict[str, list[Any]]:
-    """One measure of the task, of the candidate's texts and of the other's, where a row has it."""
+def _by_task(
+    measure: type[Binary] | type[Graded], kind: str, key: str, answers: Sequence[_Pair]
+) -> Binary | Graded:
+    """One of `task_scores`, on the rows that have it."""
 
-    def score(pair: _Pair, text: str) -> dict[str, float]:
+    def scores(pair: _Pair, text: str) -> dict[str, float]:
         return task_scores(kind, text, wanted=pair.row.reply, sources=_sources(pair.row))
 
-    having = [pair for pair in answers if name in score(pair, "")]
-    return {
-        "candidate": [score(pair, pair.candidate)[name] for pair in having],
-        "other": [score(pair, pair.other)[name] for pair in having],
-        "questions": [pair.question for pair in having],
-    }
+    having = [pair for pair in answers if key in scores(pair, "")]
+    return measure(
+        key.replace("_", " "),
+        [scores(pair, pair.candidate)[key] for pair in having],
+        [scores(pair, pair.other)[key] for pair in having],
+        questions=[pair.question for pair in having],
+    )
 
 
 def _sources(row: Row) -> list[str]:

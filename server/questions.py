@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.errors import ApiError
-from server.judging import facts
+from server.probing import facts
 from server.prompt import WITH_PASSAGES, WITHOUT_PASSAGES, Message
 from tuning.examples import parse_lines
 from tuning.records import Row

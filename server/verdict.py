@@ -195,9 +195,9 @@ def values(
             found["facts"][question.id] = float(holds_answer(question, text))
         passages = [f"{hit.passage.heading or ''}\n{hit.passage.text}" for hit in item.hits]
         sources = [*(message["content"] for message in question.conversation), *passages]
-        scores = task_scores(form.kind, text, wanted=question.reply, sources=sources)
-        for key, score in scores.items():
-            found[key][question.id] = score
+        by_task = task_scores(form.kind, text, wanted=question.reply, sources=sources)
+        for key, share in by_task.items():
+            found[key][question.id] = share
         if passages and form.cited:
             held = support(text, passages, question.text, frame=frame)
             found["support"][question.id] = held.detail_share

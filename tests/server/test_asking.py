@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from retrieval.versions import BASE, Version
-from server.asking import Asker, House, Plan
+from server.asking import Asker
 from server.measures import JSON_TOKENS
+from server.plan import House, Plan
 from server.questions import Question
 from server.verdict import Form
 from tuning.query_adapter import QueryAdapter

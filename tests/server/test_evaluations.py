@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from server.arms import ARMS
-from server.asking import Plan
 from server.cli import main
+from server.plan import Plan
 from server.served import as_served
 
 pytestmark = pytest.mark.workers

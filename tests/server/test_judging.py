@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from server.arms import by_house
-from server.judging import CANDIDATE, GATE_ROWS, facts, gate_prompts, measure, questions
+from server.judging import CANDIDATE, GATE_ROWS, gate_prompts, measure, questions
+from server.probing import facts
 from server.promote import judge
 from server.prompt import WITHOUT_PASSAGES
 from tuning.records import Row, Text

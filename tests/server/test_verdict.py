@@ -13,9 +13,9 @@ from retrieval.extract import Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit, Passage
 from server.arms import ARMS, Arm, open_arms
-from server.asking import Plan
 from server.judgement import judge
 from server.picture import draw
+from server.plan import Plan
 from server.questions import Question
 from server.table import write_table
 from server.verdict import (
