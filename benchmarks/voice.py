@@ -7,7 +7,8 @@ Pairs are lines of `input` and `output` (or chat `messages`), with an optional `
 or anything else for held out) and an optional topic, intent, section or group. Houseword itself
 ingests the documents and trains the voice; afterwards base, few-shot prompt and voice write for
 the held-out inputs and answer the questions (`question`, `expected`, `answerable`), in prompts
-built as they are served. Prints a table and, last, one JSON line.
+built as they are served. What is too long for the context of any arm is left out and told.
+Prints a table and, last, one JSON line.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from server.services import open_services
 from server.settings import Settings
 from server.teaching import teach
 from tuning.adapter import AdapterSet
+from tuning.errors import PromptTooLong
 from tuning.examples import assign_splits, question_key, read_examples
 from tuning.generate import Sampling
 from tuning.generator import load_generator
@@ -210,10 +212,29 @@ def measure(
             )
             return prepare(services, LOCAL_OWNER, request)
 
+        def every(
+            question: str, of: Sequence[str] = arms, **how: Any
+        ) -> dict[str, Prepared] | None:
+            """A question as the arms are asked it; None where it is too long for one of them."""
+            try:
+                return {arm: built(arm, question, **how) for arm in of}
+            except PromptTooLong as error:
+                console.print(f"left out: {error}", markup=False)
+                return None
+
+        pairs = [(pair, ready) for pair in held_out if (ready := every(pair.input))]
+        if not pairs:
+            raise ClientError("no pair held out fits into the context: there is nothing to measure")
+        asked_of = [
+            (question, ready)
+            for question in questions
+            if (ready := every(question["question"], stores=(store,)))
+        ]
+        styled = [ready for pair in train[:STYLE_TEXTS] if (ready := every(pair.input, ["base"]))]
         for arm in arms:
             adapter = adapters[arm]
-            for number, pair in enumerate(held_out):
-                prepared = built(arm, pair.input)
+            for number, (pair, own) in enumerate(pairs):
+                prepared = own[arm]
                 # A voice of labels or JSON is held to them when it is served; the others are not.
                 grammar = prepared.question.sampling.grammar if adapter else None
                 prompts.append(
@@ -227,18 +248,13 @@ def measure(
                             f"{arm}:loss:{number}", prepared.messages, adapter, reply=pair.output
                         )
                     )
-            for number, question in enumerate(questions):
+            for number, (_, own) in enumerate(asked_of):
+                messages = own[arm].messages
                 prompts.append(
-                    Prompt(
-                        f"{arm}:question:{number}",
-                        built(arm, question["question"], stores=(store,)).messages,
-                        adapter,
-                        QUESTION_TOKENS,
-                    )
+                    Prompt(f"{arm}:question:{number}", messages, adapter, QUESTION_TOKENS)
                 )
-        for number, pair in enumerate(train[:STYLE_TEXTS]):
-            messages = built("base", pair.input).messages
-            prompts.append(Prompt(f"style:{number}", messages, None, longest))
+        for number, own in enumerate(styled):
+            prompts.append(Prompt(f"style:{number}", own["base"].messages, None, longest))
         probes = list(filter(probed, run.rows()))
         probes = random.Random(0).sample(probes, min(PROBES, len(probes)))
         for number, row in enumerate(probes):
@@ -250,7 +266,7 @@ def measure(
             routed = routing_baseline(
                 [pair.input for pair in train],
                 [pair.output for pair in train],
-                [pair.input for pair in held_out],
+                [pair.input for pair, _ in pairs],
                 services.embedder.embed,
             )
         count = services.engine.encode
@@ -262,8 +278,8 @@ def measure(
     texts = {**(known or {}), **_written(settings, missing, prompt_digest, console)}
     asked = Asked(
         [pair.output for pair in train],
-        [pair.output for pair in held_out],
-        questions,
+        [pair.output for pair, _ in pairs],
+        [question for question, _ in asked_of],
         probes,
         lengths,
         task,

@@ -13,13 +13,8 @@ import pytest
 from benchmarks.answers import Answer, _bare, main, measure, unsupported
 from retrieval.records import Hit, Passage
 from server.answer import Prepared, Question
-from server.services import open_services
 from server.settings import Settings
-from server.voices import Version
-from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
 from tuning.generate import Sampling
-from tuning.generator import load_generator
-from tuning.records import VoiceConfig
 
 PASSAGE = Passage(1, "f", "s", 0, 0, 36, "Returns are taken for 45 days. Hello", 1, "Returns", 9)
 HIT = Hit(PASSAGE, "returns.txt", {}, 1.0, 1.0, 1.0, "g")
@@ -86,58 +81,16 @@ def test_a_broken_document_and_a_long_question_end_nothing(run, tmp_path: Path) 
 
 
 def test_a_voice_of_labels_is_asked_as_it_is_served(
-    run, tmp_path: Path, tiny_settings: Settings
+    run, tmp_path: Path, tiny_settings: Settings, add_voice: Callable[..., str]
 ) -> None:
-    settings = replace(tiny_settings, data_dir=tmp_path / "state")
-    add_label_voice(settings)
+    task = {"kind": "label", "uses_documents": False, "labels": ["refund", "order"]}
+    add_voice(replace(tiny_settings, data_dir=tmp_path / "state"), "sorter", task)
     answers = tmp_path / "answers.jsonl"
     result = run(QUESTIONS, "--voice", "sorter", "--answers", str(answers))
     assert result["voice"] == "sorter" and result["policy"] == "off"
     kept = [json.loads(line) for line in answers.read_text().splitlines()]
     assert {line["answer"] for line in kept} <= {"refund", "order"}
     assert not any(line["cited"] for line in kept)
-
-
-def add_label_voice(settings: Settings) -> None:
-    """A voice that says one of two labels: an adapter that changes next to nothing."""
-    services = open_services(settings)
-    try:
-        folder = settings.folder("adapters") / "new"
-        name = services.engine.generator.name
-        generator = load_generator(settings.generator, models_dir=folder, device="cpu", threads=1)
-        model = new_adapter(generator, VoiceConfig(rank=4))
-        for key, weight in model.named_parameters():
-            if "lora_B" in key:  # nothing at all would be refused as no adapter
-                weight.data.fill_(1e-3)
-        save_adapter(model, folder)
-        fits = {
-            "base_fingerprint": generator.fingerprint,
-            "prompt_digest": services.engine.prompt_digest,
-        }
-        Card(voice="sorter", base=name, data_digest="none", config={}, **fits).save(folder)
-        digest = adapter_digest(folder)
-        folder.rename(folder.with_name(digest))
-        task = {"kind": "label", "uses_documents": False, "labels": ["refund", "order"]}
-        version = Version(
-            id=f"ft:{name}:sorter:{digest}",
-            owner="local",
-            voice="sorter",
-            digest=digest,
-            job_id=None,
-            base=name,
-            card={"task": task},
-            state="candidate",
-            reasons=(),
-            created_at=0,
-        )
-
-        def add(connection: Any) -> None:
-            services.voices.add(connection, version)
-            services.voices.activate_within(connection, "local", "sorter", version.id, now=0)
-
-        services.database.write(add)
-    finally:
-        services.close()
 
 
 def test_it_runs_on_any_files(run, tmp_path: Path) -> None:
