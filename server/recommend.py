@@ -3,10 +3,10 @@
 1. Where at least 3 and 15% of the questions that should have an answer are answered nowhere in
    the documents, the documents are the problem.
 2. With fewer than 20 answerable questions nothing is advised.
-3. The best untuned arm (for labels, embeddings with logistic regression are one, which takes no
-   tokens) is the one with the highest mean of all measures that decide (false refusals count as
-   their complement); of those within 2 points of it, the one with the fewest
-   tokens. The best arm with the voice is found likewise. Both are compared as served, in pairs.
+3. The best untuned arm is the one with the highest mean of all measures that decide (false
+   refusals count as their complement); of those within 2 points of it, the one with the fewest
+   tokens. For labels, embeddings with logistic regression are such an arm, and take none. The best
+   arm with the voice is found likewise. Both are compared as served, in pairs.
 4. Where the voice is worse in any measure (by more than 2 points, the whole 95% interval below
    zero), it is not worth it.
 5. Else, where it is better in any measure (likewise), it pays for itself.
