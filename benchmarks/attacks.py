@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.attack_markers import CHECKS
 from retrieval.embed import default_embedder_folder
-from server.answer import Prepared, Question, guard_for, mended_for, prepare
+from server.answer import Prepared, Question, prepare, served_for
 from server.auth import LOCAL_OWNER
 from server.evaluate import declined
 from server.ids import new_id
@@ -185,7 +185,8 @@ def _ask(
         )
         drafts = {text.id: text.text for text in texts}
         for one in some:
-            served = as_served(one.served, drafts[str(one.served.messages)])
+            mended = served_for(one.served)
+            served = mended.add(drafts[str(one.served.messages)]) + mended.end()
             for arm, answer in (("served", served), ("bare", drafts[str(one.bare)])):
                 row = {"arm": arm, "id": one.pair["id"], "answer": answer}
                 if file:
@@ -222,13 +223,6 @@ def _prepared(services: Services, model: str, pair: dict[str, Any]) -> _Asked:
     )
     services.library.stores.delete(store)
     return _Asked(pair, served, bare.messages)
-
-
-def as_served(prepared: Prepared, draft: str) -> str:
-    """What a user reads where the model wrote `draft`."""
-    guard, mended = guard_for(prepared), mended_for(prepared)
-    safe = guard.add(draft) + guard.end()
-    return mended.add(safe) + mended.end() if mended else safe
 
 
 def _answered(file: Path | None) -> dict[tuple[str, str], str]:

@@ -20,6 +20,7 @@ from retrieval.records import Hit
 from retrieval.versions import BASE
 from server.answer import is_small_talk
 from server.arms import ask, by_house, choose_shots, house_formulas, open_arms
+from server.disarm import disarmed
 from server.evaluate import expected_found
 from server.followup import standalone
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
@@ -187,7 +188,8 @@ class Asker:
             hits = self.library.search(self.stores, query, k=k, version=version)
         else:
             pool = self.library.search(self.stores, query, k=k + GOLD_POOL, version=version)
-            hits = [hit for hit in pool if _as_frozen(hit) in question.only][:k]
+            shown = disarmed(pool, question=question.text)
+            hits = [hit for hit in shown if _as_frozen(hit) in question.only][:k]
         return list(readable(hits, question=question.text))
 
     def grounds(self, question: Question, hits: Sequence[Hit]) -> Grounds:
