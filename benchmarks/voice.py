@@ -200,6 +200,7 @@ def measure(
         longest = _longest(train, characters=2 if task["kind"] == "json" else 4)
 
         store = services.default_store(LOCAL_OWNER)
+        stores = (store,) if services.library.stores.get(store).documents else ()
 
         def built(arm: str, question: str, **how: Any) -> Prepared:
             history = shots if arm == "few_shot" else ()
@@ -228,7 +229,7 @@ def measure(
         asked_of = [
             (question, ready)
             for question in questions
-            if (ready := every(question["question"], stores=(store,)))
+            if (ready := every(question["question"], stores=stores))
         ]
         styled = [ready for pair in train[:STYLE_TEXTS] if (ready := every(pair.input, ["base"]))]
         for arm in arms:
