@@ -315,8 +315,8 @@ def _by_task(
 
 def _sources(row: Row) -> list[str]:
     """What the reply to a row may be made from: all that was said, and the passages shown."""
-    _, *talk = row.messages  # what the house's instruction says is no source
-    return [*(message["content"] for message in talk), *row.passages]
+    talk = [m["content"] for m in row.messages if m["role"] != "system"]
+    return [*talk, *row.passages]
 
 
 def _style(rows: Sequence[Row], written: _Written, answers: Sequence[_Pair]) -> Graded | None:
