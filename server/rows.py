@@ -64,7 +64,7 @@ class RowShares:
     varied: float = 0.5  # of the rows with gold: other values
     untold: float = 0.65  # of the rows that need no passage and find none: that is not told
     drills: float = 0.5  # of the rows: what is filled up with drills where replies hold few facts
-    replay: float = 0.1  # of all rows: the base's own answers
+    replay: float = 0.2  # of all rows: the base's own answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Settings:
         0.65, "share of the rows whose reply needs no passage that do not say that none is found"
     )
     rows_drills: float = setting(0.5, "share of a voice's rows that must read the documents")
-    rows_replay: float = setting(0.1, "share of a voice's rows that are the base's own answers")
+    rows_replay: float = setting(0.2, "share of a voice's rows that are the base's own answers")
     queue_length: int = setting(32, "questions that may wait for the generator; more get 429")
     max_upload_bytes: int = setting(200_000_000, "largest file that may be uploaded, in bytes")
     parse_timeout_seconds: float = setting(60.0, "longest time to read one file, in seconds")

@@ -29,7 +29,7 @@ Report = Callable[[dict[str, Any]], None]
 
 # Style is learned first and reading after it, when the held-out loss hardly moves any more: of
 # checkpoints that are as good by this share, the last is kept.
-AS_GOOD = 0.01
+AS_GOOD = 0.02
 
 
 class _Learnt(Protocol):
