@@ -27,8 +27,8 @@ from retrieval.claims import figures
 from retrieval.extract import is_open
 from retrieval.grounds import HITS
 from retrieval.records import Hit
-from server.rows import GOLD_COVER
-from server.services import open_services
+from server.gold import GOLD_COVER
+from server.opening import open_services
 from server.settings import Settings
 from server.showing import readable
 from tuning.examples import read_examples

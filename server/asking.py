@@ -18,19 +18,19 @@ from retrieval.grounds import HITS, Grounds
 from retrieval.library import Library
 from retrieval.records import Hit
 from retrieval.versions import BASE
-from server.answer import is_small_talk
 from server.arms import ask, by_house, choose_shots, house_formulas, open_arms
 from server.disarm import disarmed
 from server.evaluate import expected_found
 from server.followup import standalone
+from server.gold import GOLD_POOL
 from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.measures import JSON_TOKENS, STYLELESS
 from server.plan import House, Plan, prompt_id
 from server.prompt import CountTokens, Message
 from server.questions import Question
 from server.repair import Policy
-from server.rows import GOLD_POOL
 from server.showing import evidence, highlights, readable, seen
+from server.small_talk import is_small_talk
 from server.verdict import Asked, Form
 from tuning.errors import PromptTooLong
 from tuning.records import Prompt, Row

@@ -36,13 +36,14 @@ from retrieval.claims import figures
 from retrieval.grounds import HITS
 from retrieval.library import Library
 from retrieval.records import Hit
-from server.answer import is_small_talk
 from server.decline import Declines
 from server.disarm import without_orders
 from server.drills import drills
 from server.followup import standalone
+from server.gold import GOLD_POOL, gold_for, with_gold
 from server.prompt import CountTokens, Evidence, build
 from server.showing import evidence, highlights, readable
+from server.small_talk import is_small_talk
 from server.vary import house_names, vary
 from tuning.examples import question_key
 from tuning.outliers import main_language
@@ -50,9 +51,7 @@ from tuning.records import Example, Row, Split
 
 Told = Literal["answer", "none"]  # what a prompt says of its evidence; else what is found
 
-GOLD_POOL = 10  # how many hits are looked through for the gold
 _STEP = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)  # the number of a step is no fact
-GOLD_COVER = 0.6  # share of a reply's figures that the gold must hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,7 @@ class RowMaker:
             example = Example(messages=(message,), reply=reply, group=f"drill:{name}")
             alone = random_.random() < self.shares.gold_only
             shown = (
-                gold if alone else _with_gold(pool[: self._judged], gold, random_, shown=self.hits)
+                gold if alone else with_gold(pool[: self._judged], gold, random_, shown=self.hits)
             )
             kind = "gold" if alone else "gold+distractors"
             self._add(making, example, shown, gold, split=_split_of(name), kind=kind)
@@ -305,7 +304,7 @@ class RowMaker:
             return "gold+distractors", served, gold
         if random_.random() < self.shares.gold_only:
             return "gold", gold, gold
-        return "gold+distractors", _with_gold(served, gold, random_, shown=self.hits), gold
+        return "gold+distractors", with_gold(served, gold, random_, shown=self.hits), gold
 
     def _found(self, example: Example, *, k: int) -> list[Hit]:
         """What the search finds for an example, best first, as it finds it for a user."""
@@ -315,16 +314,7 @@ class RowMaker:
         """One or two passages that hold the reply's figures, or none."""
         query = f"{standalone(example.messages)}\n{example.reply}"
         found = self.library.search(self.stores, query, k=GOLD_POOL)
-        pool = readable(found, question=example.question)
-        gold: list[Hit] = []
-        missing = set(stated)
-        for _ in range(2):
-            best = max(pool, key=lambda hit: len(missing & figures(hit.passage.text)), default=None)
-            if best is None or not missing & figures(best.passage.text):
-                break
-            gold.append(best)
-            missing -= figures(best.passage.text)
-        return gold if len(missing) <= (1 - GOLD_COVER) * len(stated) else []
+        return gold_for(stated, readable(found, question=example.question))
 
 
 def _told(kind: str, split: Split) -> Told | None:
@@ -332,19 +322,6 @@ def _told(kind: str, split: Split) -> Told | None:
     if split == "gate" or kind == "chat":
         return None
     return "none" if kind in ("none", "withheld") else "answer"
-
-
-def _with_gold(
-    served: list[Hit], gold: list[Hit], random_: random.Random, *, shown: int
-) -> list[Hit]:
-    """The hits as served, with the gold put among the first, shown ones if the search missed it."""
-    ids = [hit.passage.id for hit in served]
-    missed = [hit for hit in gold if hit.passage.id not in ids[: min(2, shown)]]
-    missed_ids = {hit.passage.id for hit in missed}
-    hits = [hit for hit in served if hit.passage.id not in missed_ids]
-    for hit in missed:
-        hits.insert(random_.randint(0, min(1, len(hits), shown - 1)), hit)
-    return hits
 
 
 def _varied(
