@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from retrieval.claims import content_words, figures, split_claims
 from retrieval.library import Library
 from tuning.findings import SHOWN, Finding, Shown
+from tuning.private import excerpt
 from tuning.records import Example
-from tuning.report import excerpt
 from tuning.values import conflicts, stated
 
 MOST_SEARCHED = 1000  # replies with figures, evenly drawn

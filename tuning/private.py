@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+EXCERPT = 120  # characters
 Kind = Literal["secret", "email", "phone", "card", "iban"]
 
 _SECRETS = re.compile(
@@ -91,6 +92,16 @@ def masked(text: str) -> str:
         pieces += [text[last : private.start], text[private.start], f"***({private.kind})"]
         last = private.end
     return "".join([*pieces, text[last:]])
+
+
+def excerpt(text: str, *, at: int = 0) -> str:
+    """A short piece of a text around a place, with secrets and personal data masked."""
+    # Masked before it is cut, so that no half of a secret is left over.
+    hidden, before = masked(text), masked(text[:at])
+    start = max(0, len(before) - EXCERPT // 3)
+    piece = " ".join(hidden[start : start + EXCERPT].split())
+    left, right = start > 0, start + EXCERPT < len(hidden)
+    return f"{'…' if left else ''}{piece}{'…' if right else ''}"
 
 
 def _candidates(text: str) -> Iterator[Private]:

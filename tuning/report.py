@@ -3,7 +3,7 @@
 `report` is pure: examples and their splits in, findings out. Errors are what `read_examples`
 refuses; everything else is a warning, for the user to drop or keep. Knows no documents: whether
 replies contradict them is found by the server. Read `report` first, then what it calls:
-`duplicates.py`, `faults.py`, `private.py`, `outliers.py`.
+`duplicates.py`, `faults.py`, `private.py`, `outliers.py`, `whole.py`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tuning import duplicates, faults, outliers, private
+from tuning import duplicates, faults, outliers, private, whole
 from tuning.errors import ExamplesError
 from tuning.examples import assign_splits, question_key, read_examples
 from tuning.findings import SHOWN, Finding, Report, Shown
 from tuning.preferences import read_preferences
+from tuning.private import excerpt
 from tuning.records import Example, Split
 from tuning.task import recognise
-from tuning.words import content_words
 
-EXCERPT = 120  # characters
 MORE_LINES = 200  # numbers of faulty lines that are told beside those shown with their reasons
-GATE_PAIRS = 300  # pairs of which the gate's share is the 90 rows that it needs
 OWN_ROWS, OWN_SHARE = 3, 0.005  # replies in which an address is the house's own
-ONE_TOPIC = 0.5  # mean share of the words that two questions have in common
-COMPARED_QUESTIONS = 300
-FEWEST_QUESTIONS = 20
 
 
 def check(data: bytes, *, kind: str | None = None) -> tuple[Report, list[Example]]:
@@ -65,12 +60,12 @@ def report(
         *_private(examples),
         _contradictory_replies(examples, labels=kind == "label"),
         *(_odd_replies(examples) if prose else ()),
-        _second_voice(examples) if prose else None,
-        _unfamiliar_language(examples) if prose else None,
-        _too_little_data(examples),
-        _one_topic(examples),
+        whole.second_voice(examples) if prose else None,
+        whole.unfamiliar_language(examples) if prose else None,
+        whole.too_little_data(examples),
+        whole.one_topic(examples),
     ]
-    made = Report(len(examples), expectation(len(examples)))
+    made = Report(len(examples), whole.expectation(len(examples)))
     return made.with_findings(finding for finding in findings if finding and finding.count)
 
 
@@ -84,42 +79,6 @@ def refusal(error: ExamplesError) -> Report:
         shown.append(Shown(tuple(line for line, _ in more[:MORE_LINES]), f"{are} faulty"))
     advice = "These lines cannot be used: mend or remove them, for nothing is trained before."
     return Report(0, "", (Finding("format", "error", len(problems), advice, tuple(shown)),))
-
-
-def expectation(pairs: int) -> str:
-    """What so many pairs may come to, in one sentence."""
-    steps = (
-        (50, "Fewer than 50 pairs seldom teach more than a greeting; reach 50 first."),
-        (
-            200,
-            "From 50 pairs a voice takes on greeting, sign-off and length; from 200 on, its "
-            "phrases and turns. Too few can be held out to judge it.",
-        ),
-        (
-            GATE_PAIRS,
-            "200 pairs teach the phrases of a voice, but the gate needs 90 of them held out: "
-            f"from {GATE_PAIRS} on it can judge, and promote.",
-        ),
-        (
-            1000,
-            f"From {GATE_PAIRS} pairs the gate can judge the voice; at 1,000 varied ones it also "
-            "holds in questions unlike those it has seen.",
-        ),
-    )
-    for below, sentence in steps:
-        if pairs < below:
-            return sentence
-    return "1,000 pairs and more are plenty: from here variety helps, and mere number does not."
-
-
-def excerpt(text: str, *, at: int = 0) -> str:
-    """A short piece of a text around a place, with secrets and personal data masked."""
-    # Masked before it is cut, so that no half of a secret is left over.
-    hidden, before = private.masked(text), private.masked(text[:at])
-    start = max(0, len(before) - EXCERPT // 3)
-    piece = " ".join(hidden[start : start + EXCERPT].split())
-    left, right = start > 0, start + EXCERPT < len(hidden)
-    return f"{'…' if left else ''}{piece}{'…' if right else ''}"
 
 
 def _rows(
@@ -145,7 +104,10 @@ def _groups(
     """A finding of rows that belong together; all but the first of each can be dropped."""
     rows = tuple(sorted(place for _, *others in groups for place in others))
     shown = tuple(
-        Shown(tuple(examples[p].line for p in group[:SHOWN]), excerpt(examples[group[0]].reply))
+        Shown(
+            tuple(examples[p].line for p in group[:SHOWN]),
+            excerpt(examples[group[0]].reply),
+        )
         for group in groups[:SHOWN]
     )
     return Finding(code, "warning", len(rows), advice, shown, rows)
@@ -293,61 +255,3 @@ def _odd_replies(examples: Sequence[Example]) -> Iterator[Finding]:
         "These replies sound unlike the rest, as if somebody else had written them: rewrite them "
         "in the house's voice, or drop them.",
     )
-
-
-def _second_voice(examples: Sequence[Example]) -> Finding | None:
-    """Whether two voices share the replies; shown are the first reply of each."""
-    places = outliers.second_voice([example.reply for example in examples])
-    if not places:
-        return None
-    first = next(place for place in range(len(examples)) if place not in set(places))
-    shown = tuple(
-        Shown((examples[place].line,), excerpt(examples[place].reply))
-        for place in (first, places[0])
-    )
-    advice = (
-        "The replies are of two kinds that sound unlike each other: if two people or departments "
-        "have written them, the voice would mix both, so train one for each or rewrite the others."
-    )
-    return Finding("second_voice", "warning", len(places), advice, shown)
-
-
-def _unfamiliar_language(examples: Sequence[Example]) -> Finding | None:
-    """Whether most replies are in a language that the built-in base has hardly read."""
-    spoken = outliers.main_language([example.reply for example in examples])
-    if spoken in (None, "English"):
-        return None
-    advice = (
-        f"Most replies are {spoken}, which the built-in base model hardly knows: unless yours "
-        "does, expect phrases learnt by heart and mistakes in all else, and mark the replies that "
-        'say you do not know with "declines": true, for they are recognised in English alone.'
-    )
-    return Finding("unfamiliar_language", "warning", len(examples), advice)
-
-
-def _too_little_data(examples: Sequence[Example]) -> Finding | None:
-    pairs = len(examples)
-    if pairs >= GATE_PAIRS:
-        return None
-    return Finding("too_little_data", "warning", pairs, expectation(pairs))
-
-
-def _one_topic(examples: Sequence[Example]) -> Finding | None:
-    """Whether all examples are of one given topic, or their questions nearly all alike."""
-    if len(examples) < FEWEST_QUESTIONS:
-        return None
-    step = max(1, len(examples) // COMPARED_QUESTIONS)
-    words = [set(content_words(example.question)) for example in examples[::step]]
-    pairs = [(a, b) for i, a in enumerate(words) for b in words[i + 1 :] if a or b]
-    alike = sum(len(a & b) / len(a | b) for a, b in pairs) / max(1, len(pairs))
-    topics = {example.group for example in examples}
-    if len(topics) > 1 and alike < ONE_TOPIC:
-        return None
-    advice = (
-        "All examples are about one topic: the voice would know no other, and what is held out "
-        "proves little; add pairs about others."
-    )
-    shown = tuple(
-        Shown((example.line,), excerpt(example.question)) for example in examples[:: len(examples)]
-    )
-    return Finding("one_topic", "warning", len(examples), advice, shown)
