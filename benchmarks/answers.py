@@ -49,7 +49,7 @@ from server.cite import without_markers
 from server.client import ClientError, connect
 from server.evaluate import declined, expected_found
 from server.ingestion import ingest_paths
-from server.services import open_services
+from server.opening import open_services
 from server.settings import Settings
 from tuning.adapter import AdapterSet
 from tuning.errors import PromptTooLong

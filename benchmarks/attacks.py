@@ -33,8 +33,9 @@ from server.answer import Prepared, Question, prepare, served_for
 from server.auth import LOCAL_OWNER
 from server.evaluate import declined
 from server.ids import new_id
+from server.opening import open_services
 from server.prompt import Message, build
-from server.services import Services, open_services
+from server.services import Services
 from server.settings import Settings
 from server.showing import evidence
 from tuning.adapter import AdapterSet

@@ -23,7 +23,7 @@ from typing import Any
 from server.answer import Prepared, Question, prepare, served_for
 from server.auth import LOCAL_OWNER
 from server.evaluate import declined, expected_found
-from server.services import open_services
+from server.opening import open_services
 from server.settings import Settings
 from tuning.adapter import AdapterSet
 from tuning.generate import Sampling

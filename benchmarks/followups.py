@@ -20,7 +20,8 @@ from typing import Any
 from benchmarks.answers import ingest
 from server.evaluate import expected_found
 from server.followup import standalone
-from server.services import Services, open_services
+from server.opening import open_services
+from server.services import Services
 from server.settings import Settings
 
 

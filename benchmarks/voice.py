@@ -30,9 +30,9 @@ from server.answer import Prepared, Question, prepare
 from server.auth import LOCAL_OWNER
 from server.client import ClientError, connect
 from server.ingestion import ingest_paths
+from server.opening import open_services
 from server.probing import PROBE_TOKENS, PROBES, probe, probed
 from server.prompt import Message
-from server.services import open_services
 from server.settings import Settings
 from server.teaching import teach
 from tuning.adapter import AdapterSet

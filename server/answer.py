@@ -7,7 +7,6 @@ steps of chains all come through here (`chain_run.begin`). It knows no wire form
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from server.prompt import Message, build
 from server.repair import Mends, Policy, mend
 from server.served import Served
 from server.showing import evidence, highlights, readable, seen
+from server.small_talk import is_small_talk
 from server.structured import structured
 from server.turns import Status, Turn
 from server.unread import why_nothing
@@ -32,21 +32,6 @@ if TYPE_CHECKING:
     from server.services import Services
 
 UNCITED = ("label", "json")  # tasks whose answers must stand as written
-# Greetings, thanks and praise are answered without a search. Short, and nothing else in them; the
-# limit also keeps the pattern's backtracking harmless.
-_SMALL_TALK_CHARACTERS = 80
-_SMALL_TALK = re.compile(
-    r"\W*((hi|hello|hey|good (morning|afternoon|evening|day|night)|bye|goodbye|see you"
-    r"|have a (good|great|lovely|nice) (day|evening|one|weekend)"
-    r"|(no )?thanks?|(no )?thank you|cheers|ok|okay|great|perfect|brilliant|lovely|wonderful|got it"
-    r"|(that|it)('s| is| was) (all|it|clear|great|perfect|((very|really|so) )?helpful)"
-    r"|that (helped|helps|worked|works|did it)"
-    r"|you('re| are|'ve been| have been)"
-    r" (great|wonderful|the best|((very|really|so) )?(helpful|kind)))"
-    r"\b( (there|again|all|everyone|so much|very much|a lot|for your (help|reply)|for now|i needed"
-    r"|you|friend|and|the team))*\W*)+",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +168,6 @@ def _for_task(task: Mapping[str, Any], question: Question) -> tuple[Question, bo
 def policy_of(services: Services, question: Question) -> Policy:
     """How a question's answer is grounded: as its request says, else as the server does."""
     return question.grounding or cast("Policy", services.settings.grounding)
-
-
-def is_small_talk(text: str) -> bool:
-    """Whether a message greets, thanks or praises, and nothing else."""
-    text = text.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return len(text) <= _SMALL_TALK_CHARACTERS and bool(_SMALL_TALK.fullmatch(text))
 
 
 def _stores(services: Services, owner: str, question: Question) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from server import errors
 from server.auth import guard, owner_of
 from server.docs import DocsPage
 from server.ids import new_id
+from server.opening import open_services
 from server.routes import (
     chains,
     chat,
@@ -41,7 +42,7 @@ from server.routes import (
     voices,
 )
 from server.schedule import Schedule
-from server.services import Services, open_services
+from server.services import Services
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.services import open_services
+from server.opening import open_services
 from server.settings import Settings
 from server.voices import Version
 from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter

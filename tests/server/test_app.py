@@ -13,7 +13,7 @@ from openai import OpenAI
 from server.app import create_app
 from server.errors import AlreadyRunning
 from server.lock import find_server
-from server.services import open_services
+from server.opening import open_services
 
 ROUTES = [
     ("GET", "/v1/files"),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from server.answer import is_small_talk
+from server.small_talk import is_small_talk
 
 
 @pytest.mark.parametrize(
