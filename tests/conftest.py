@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import string
 import threading
@@ -22,6 +23,10 @@ from openai import OpenAI
 from server.app import create_app
 from server.services import Services
 from server.settings import Settings
+from server.voices import Version
+from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
+from tuning.generator import load_generator
+from tuning.records import VoiceConfig
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a loaded one is no fault
 hypothesis.settings.load_profile("any machine")
@@ -312,3 +317,68 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data by others in {folder} (set HOUSEWORD_TEST_DATA)")
     return folder
+
+
+# -- voices that no training has made
+
+
+def place_untaught(services: Services, *, weight: float = 1e-3) -> str:
+    """Put an adapter that says the base's words into its place; each weight has its own digest."""
+    settings, base = services.settings, services.engine.generator
+    folder = settings.folder("adapters") / "new"
+    adapter = load_generator(settings.generator, models_dir=folder, device="cpu", threads=1)
+    model = new_adapter(adapter, VoiceConfig(rank=4))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # nothing at all would be refused as no adapter
+            parameter.data.fill_(weight)  # less is lost where the model is in bfloat16
+    save_adapter(model, folder)
+    card = Card(
+        voice="any",
+        base=base.name,
+        base_fingerprint=base.fingerprint,
+        prompt_digest=services.engine.prompt_digest,
+        data_digest="none",
+        config={},
+    )
+    card.save(folder)
+    digest = adapter_digest(folder)
+    place = folder.with_name(digest)
+    if place.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(place)
+    return digest
+
+
+def add_untaught(services: Services, name: str, task: dict[str, Any]) -> str:
+    """Let the base's words speak as a voice with this task; returns the id of its version."""
+    base, digest = services.engine.generator.name, place_untaught(services)
+    version = Version(
+        id=f"ft:{base}:{name}:{digest}",
+        owner="local",
+        voice=name,
+        digest=digest,
+        job_id=None,
+        base=base,
+        card={"task": task},
+        state="candidate",
+        reasons=(),
+        created_at=int(time.time()),
+    )
+
+    def add(connection: Any) -> None:
+        services.voices.add(connection, version)
+        services.voices.activate_within(connection, "local", name, version.id, now=0)
+
+    services.database.write(add)
+    return version.id
+
+
+@pytest.fixture(scope="session", name="place_untaught")
+def place_untaught_fixture() -> Callable[..., str]:
+    return place_untaught
+
+
+@pytest.fixture(scope="session", name="add_untaught")
+def add_untaught_fixture() -> Callable[..., str]:
+    return add_untaught

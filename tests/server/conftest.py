@@ -12,11 +12,6 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from server.voices import Version
-from tuning.adapter import Card, adapter_digest, new_adapter, save_adapter
-from tuning.generator import load_generator
-from tuning.records import VoiceConfig
-
 SENTENCE = "Bags cost 45."
 DOCUMENTS = {
     "prices.md": f"# Prices\n\n{SENTENCE} Ask for the blue one.\n\n# Hours\n\nWe open at 9.",
@@ -177,64 +172,12 @@ def stocked(start_server, tmp_path_factory: pytest.TempPathFactory):
     return server
 
 
-def place_untaught(server: Any, *, weight: float = 1e-3) -> str:
-    """Put an adapter that says the base's words into its place; each weight has its own digest."""
-    services = server.services
-    generator = services.engine.generator
-    folder = server.settings.folder("adapters") / "new"
-    adapter = load_generator(
-        str(server.settings.generator), models_dir=folder, device="cpu", threads=1
-    )
-    model = new_adapter(adapter, VoiceConfig(rank=4))
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:  # nothing at all would be refused as no adapter
-            parameter.data.fill_(weight)  # less is lost where the model is in bfloat16
-    save_adapter(model, folder)
-    card = Card(
-        voice="any",
-        base=generator.name,
-        base_fingerprint=generator.fingerprint,
-        prompt_digest=services.engine.prompt_digest,
-        data_digest="none",
-        config={},
-    )
-    card.save(folder)
-    digest = adapter_digest(folder)
-    folder.rename(folder.with_name(digest))
-    return digest
-
-
-@pytest.fixture(scope="session", name="place_untaught")
-def place_untaught_fixture() -> Callable[..., str]:
-    return place_untaught
-
-
 @pytest.fixture(scope="session")
-def speak_as(stocked) -> Callable[[str, dict[str, Any]], str]:
+def speak_as(stocked, add_untaught) -> Callable[[str, dict[str, Any]], str]:
     """A function that makes a voice of `stocked`: the base's words, with a task on its card."""
-    services = stocked.services
-    generator = services.engine.generator
-    digest = place_untaught(stocked)
 
     def make(name: str, task: dict[str, Any]) -> str:
-        version = Version(
-            id=f"ft:{generator.name}:{name}:{digest}",
-            owner="local",
-            voice=name,
-            digest=digest,
-            job_id=None,
-            base=generator.name,
-            card={"task": {"uses_documents": False, "labels": [], **task}},
-            state="candidate",
-            reasons=(),
-            created_at=int(time.time()),
-        )
-
-        def add(connection: Any) -> None:
-            services.voices.add(connection, version)
-            services.voices.activate_within(connection, "local", name, version.id, now=0)
-
-        services.database.write(add)
+        add_untaught(stocked.services, name, {"uses_documents": False, "labels": [], **task})
         return name
 
     return make

@@ -140,7 +140,7 @@ class House:
 
 @pytest.fixture(scope="module")
 def digests(server, place_untaught) -> Iterator[str]:
-    return (place_untaught(server, weight=1e-3 * number) for number in count(1))
+    return (place_untaught(server.services, weight=1e-3 * number) for number in count(1))
 
 
 @pytest.fixture
