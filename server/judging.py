@@ -2,8 +2,9 @@
 
 Before a training, `gate_prompts` asks base (or active version) and candidate for texts on the
 gate's rows: with the gold, without it, and bare for the memorisation probe; and has them read the
-house's own replies, whose loss tells what was learned beside style. Afterwards `measure` turns all
-that into paired figures for `promote.py`. No generator runs here.
+house's own replies, whose loss tells what was learned beside style. Where there are too few rows,
+the same questions are asked again: with other values, or in other words. Afterwards `measure`
+turns all that into paired figures for `promote.py`. No generator runs here.
 
 Read `gate_prompts` first.
 """
@@ -18,8 +19,9 @@ from retrieval.claims import figures
 from server.arms import by_house
 from server.evaluate import declined, frame_of, support
 from server.measures import JSON_TOKENS, STYLELESS, task_scores
-from server.probing import COPY, PROBE_TOKENS, PROBES, facts, memorised, probe, probed
-from server.promote import Binary, Graded, Measured
+from server.probing import ASKINGS, PROBE_TOKENS, PROBES, facts, memorised, probe, probed
+from server.promote import MOST_FALSELY_REFUSED, Binary, Graded, Measured
+from server.prompt import finds_nothing
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
 
@@ -42,16 +44,21 @@ def gate_prompts(
 
     `against` is the digest of the active version, None for the base; `kind` is the voice's task,
     and `grammar` what its answers are held to when they are served.
-    A prompt's id is its purpose and the index of its row: `answer:17`. The purposes take
-    turns, so that a gate whose time runs out has some of each.
+    A prompt's id is its purpose and the index of its row, `answer:17`, and that of a probe
+    its asking as well: `probe:17:1`. The purposes take turns, so that a gate whose time runs out
+    has some of each.
     """
     random_ = random.Random(seed)
-    rows = [row for row in rows if row.kind != COPY]  # of an earlier gate
-    rows = [*rows, *_varied(rows, random_)]
+    rows = [row for row in rows if row.copy_of is None]  # without the copies of an earlier gate
+    rows = [
+        *rows,
+        *_copies(rows, _is_answered, random_),
+        *_copies(rows, _is_unanswerable, random_),
+    ]
     wanted: dict[str, list[int]] = {
         "style": _pick(rows, _teaches_style),
-        "answer": _pick(rows, lambda row: row.split == "gate" and bool(facts(row))),
-        "decline": _pick(rows, lambda row: row.split == "gate" and row.kind in _UNANSWERABLE),
+        "answer": _pick(rows, _is_answered),
+        "decline": _pick(rows, _is_unanswerable),
         "probe": _pick(rows, probed),
         "loss": _pick(rows, _is_read),
     }
@@ -66,23 +73,35 @@ def gate_prompts(
     }
     for purpose, chosen in wanted.items():
         random_.shuffle(chosen)
+        if purpose == "probe":
+            chosen *= len(ASKINGS)
         del chosen[most[purpose] :]
     prompts: list[Prompt] = []
     for turn in range(max(map(len, wanted.values()), default=0)):
         for purpose, chosen in wanted.items():
             if turn < len(chosen):
-                prompts += _prompts(
-                    purpose, chosen[turn], rows[chosen[turn]], against, kind, grammar
-                )
+                index = chosen[turn]
+                asking = chosen[:turn].count(index)
+                prompts += _prompts(purpose, index, asking, rows[index], against, kind, grammar)
     return rows, prompts
 
 
-_UNANSWERABLE = ("none", "withheld")
+def _is_answered(row: Row) -> bool:
+    """Whether a prompt of the gate shows the answer and does not say that nothing answers.
+
+    Behind those words a voice is taught to decline, and `strict` declines whoever speaks.
+    """
+    return row.split == "gate" and bool(facts(row)) and not finds_nothing(row.messages)
+
+
+def _is_unanswerable(row: Row) -> bool:
+    return row.split == "gate" and row.kind in ("none", "withheld")
 
 
 def _is_read(row: Row) -> bool:
     """Whether the loss of a row's reply is that of the house's own words, held out."""
-    return row.split == "gate" and row.kind not in (COPY, "withheld") and by_house(row)
+    own = row.split == "gate" and row.kind != "withheld" and by_house(row)
+    return own and row.copy_of is None
 
 
 def _teaches_style(row: Row) -> bool:
@@ -90,13 +109,20 @@ def _teaches_style(row: Row) -> bool:
 
 
 def _prompts(
-    purpose: str, index: int, row: Row, against: str | None, kind: str, grammar: str | None
+    purpose: str,
+    index: int,
+    asking: int,
+    row: Row,
+    against: str | None,
+    kind: str,
+    grammar: str | None,
 ) -> list[Prompt]:
     id_ = f"{purpose}:{index}"
     if purpose == "style":  # the judge compares the house with the base, whoever is active
         return [Prompt(id_, row.messages, None, TEXT_TOKENS)]
     if purpose == "probe":
-        return [Prompt(id_, probe(row), who, PROBE_TOKENS) for who in (None, CANDIDATE)]
+        asked = probe(row, asking=ASKINGS[asking])
+        return [Prompt(f"{id_}:{asking}", asked, who, PROBE_TOKENS) for who in (None, CANDIDATE)]
     if purpose == "loss":
         return [Prompt(id_, row.messages, who, reply=row.reply) for who in (against, CANDIDATE)]
     room = JSON_TOKENS if kind == "json" else TEXT_TOKENS
@@ -110,49 +136,40 @@ def _pick(rows: Sequence[Row], fits: Callable[[Row], bool]) -> list[int]:
     return [index for index, row in enumerate(rows) if fits(row)]
 
 
-def _varied(rows: Sequence[Row], random_: random.Random) -> list[Row]:
-    """Gate rows with gold once more, with other values, until there are enough of them.
-
-    They go round the rows in their order, as `questions` knows.
-    """
-    golden = [row for row in rows if row.split == "gate" and facts(row)]
-    own = house_names([row.reply for row in rows])
+def _copies(rows: Sequence[Row], fits: Callable[[Row], bool], random_: random.Random) -> list[Row]:
+    """The rows that fit once more, with other values, until there are enough: twice at most."""
+    fitting = _pick(rows, fits)
+    missing = GATE_ROWS - len(fitting)
+    own = house_names([row.reply for row in rows]) if missing > 0 else set()
     copies: list[Row] = []
-    missing = GATE_ROWS - len(golden)
-    for number in range(min(missing, 2 * len(golden))):
-        row = golden[number % len(golden)]
-        contents = [message["content"] for message in row.messages]
-        texts, question, reply = vary(
-            [*row.passages, *contents], row.question, row.reply, house_names=own, random_=random_
-        )
-        shown = texts[: len(row.passages)]
-        messages = tuple(
-            {**message, "content": content}
-            for message, content in zip(row.messages, texts[len(shown) :], strict=True)
-        )
-        copies.append(
-            replace(
-                row,
-                messages=messages,
-                passages=tuple(shown),
-                question=question,
-                reply=reply,
-                kind=COPY,
-            )
-        )
+    for index in fitting * 2:
+        if len(copies) >= missing:
+            break
+        copy = _with_other_values(rows[index], own, random_)
+        if copy.messages != rows[index].messages:
+            copies.append(replace(copy, copy_of=index))
     return copies
 
 
-def questions(rows: Sequence[Row]) -> list[int]:
-    """The question of every row (rows,): its own index, of a copy that of the row it was made of.
-
-    A copy is the same question once more, so the two are not independent.
-    """
-    golden = [n for n, row in enumerate(rows) if row.split == "gate" and facts(row)]
-    real = [n for n in golden if rows[n].kind != COPY]
-    copies = [n for n in golden if rows[n].kind == COPY]
-    made_of = {copy: real[number % len(real)] for number, copy in enumerate(copies)}
-    return [made_of.get(n, n) for n in range(len(rows))]
+def _with_other_values(row: Row, own: set[str], random_: random.Random) -> Row:
+    """A row whose reply takes other values from its passages; where it takes none, all differ."""
+    contents = [message["content"] for message in row.messages]
+    told = row.reply if facts(row) else "\n".join(row.passages)
+    texts, question, reply = vary(
+        [*row.passages, *contents], row.question, told, house_names=own, random_=random_
+    )
+    shown = texts[: len(row.passages)]
+    messages = tuple(
+        {**message, "content": content}
+        for message, content in zip(row.messages, texts[len(shown) :], strict=True)
+    )
+    return replace(
+        row,
+        messages=messages,
+        passages=tuple(shown),
+        question=question,
+        reply=reply if facts(row) else row.reply,
+    )
 
 
 def measure(
@@ -190,7 +207,11 @@ def measure(
                 lambda row, text: declined(text),
             ),
             _binary(
-                "false refusals", grounded, lambda row, text: declined(text), lower_is_better=True
+                "false refusals",
+                grounded,
+                lambda row, text: declined(text),
+                lower_is_better=True,
+                allowed=MOST_FALSELY_REFUSED,
             ),
         ]
     if kind in STYLELESS:
@@ -221,7 +242,7 @@ class _Pair:
     row: Row
     candidate: str
     other: str
-    question: int  # shared by the copies of a row
+    question: int  # the index of a row; its copies and all askings share it
 
 
 class _Written:
@@ -229,16 +250,17 @@ class _Written:
 
     def __init__(self, rows: Sequence[Row], texts: Sequence[Text]) -> None:
         self._rows = rows
-        self._questions = questions(rows)
         self._texts = {(text.id, text.adapter): text for text in texts}
         self._ids = list(dict.fromkeys(text.id for text in texts))
 
     def pairs(self, purpose: str, candidate: str, other: str | None) -> list[_Pair]:
-        return [
-            _Pair(self._rows[index], mine.text, its.text, self._questions[index])
-            for id_, mine, its in self._both(purpose, candidate, other)
-            for index in (int(id_.partition(":")[2]),)
-        ]
+        pairs = []
+        for id_, mine, its in self._both(purpose, candidate, other):
+            index = int(id_.split(":")[1])
+            row = self._rows[index]
+            question = index if row.copy_of is None else row.copy_of
+            pairs.append(_Pair(row, mine.text, its.text, question))
+        return pairs
 
     def losses(
         self, purpose: str, candidate: str, other: str | None
@@ -271,12 +293,14 @@ def _binary(
     passes: Callable[[Row, str], bool],
     *,
     lower_is_better: bool = False,
+    allowed: float = 0.0,
 ) -> Binary:
     return Binary(
         name,
         [passes(pair.row, pair.candidate) for pair in pairs],
         [passes(pair.row, pair.other) for pair in pairs],
         lower_is_better=lower_is_better,
+        allowed=allowed,
         questions=[pair.question for pair in pairs],
     )
 

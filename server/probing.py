@@ -13,14 +13,18 @@ from server.evaluate import recalled
 from server.prompt import Message, build
 from tuning.records import Row
 
-COPY = "varied"  # the kind of a gate row that stands for another one, with other values
 PROBES = 300
+ASKINGS = (
+    "{}",
+    "Please answer from memory: {}",
+    "I have no documents at hand. {} A short answer will do.",
+)
 PROBE_TOKENS = 40
 
 
 def facts(row: Row) -> set[str]:
     """The figures that a reply takes from the passages shown: what an answer should hold."""
-    if row.kind not in ("gold", "gold+distractors", COPY):
+    if row.kind not in ("gold", "gold+distractors"):
         return set()
     return (figures(row.reply) & figures("\n".join(row.passages))) - figures(row.question)
 
@@ -30,10 +34,12 @@ def probed(row: Row) -> bool:
     return row.split == "train" and bool(facts(row))
 
 
-def probe(row: Row, *, shots: Sequence[Message] = ()) -> tuple[Message, ...]:
+def probe(
+    row: Row, *, asking: str = ASKINGS[0], shots: Sequence[Message] = ()
+) -> tuple[Message, ...]:
     """A row's question without any passage: who knows the answer has it from the weights."""
     *_, last = row.messages
-    asked = {"role": last["role"], "content": row.question}
+    asked = {"role": last["role"], "content": asking.format(row.question)}
     return build([*shots, asked], [], budget=0, count_tokens=len).messages
 
 

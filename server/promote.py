@@ -19,6 +19,7 @@ LEAST_PAIRS = 90  # of a binary measure
 LEAST_GRADED_PAIRS = 30  # before a graded measure can show that something is better
 LEAST_PROBES = 300
 MOST_LOST, MOST_LOST_AT_WORST = 0.02, 0.10  # of a measure in points: its mean, its lower 95% end
+MOST_FALSELY_REFUSED = 0.15  # where to decline is taught, some answers are lost to it
 MOST_RECALLED = 0.02
 MOST_FORGOTTEN = 0.05
 _ROUNDING = 1e-9
@@ -32,7 +33,8 @@ _SayFew = Callable[[int, int, str], str]  # (count, least, noun) -> why they are
 class Binary:
     """A measure that a row passes or fails (or a share of it, 0..1), paired by row.
 
-    Rows that are copies of one question, with other values, share its number in `questions`.
+    Rows that are variants of one question, with other values or in other words, share its number
+    in `questions`. A share that is better lower may be as high as `allowed`, whatever the other's.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Binary:
     other: Values
     lower_is_better: bool = False
     questions: Sequence[int] | None = None  # (rows,); None: each row is a question of its own
+    allowed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class _Finding:
         told = _told(self.measure, self.compared) if self.compared else self.measure.name
         real, rows = _questions(self.measure), len(self.measure.candidate)
         if real < rows:
-            told += f", on {real} questions and {rows - real} copies of them with other values"
+            told += f", on {real} questions and {rows - real} variants of them"
         return f"{told}: {self.fault}" if self.fault else told
 
     def row(self) -> dict[str, Any]:
@@ -117,8 +120,9 @@ def judge(
     """Decide by design.md's rule, "The gate's rule", whether the candidate may speak.
 
     Every measure told in points may lose at most 2 points, and at most 10 at the lower end of
-    its 95% interval, for which whole questions are drawn, with their copies; binary ones need 90
-    paired rows. And the candidate must be better with its lower end above zero: in style against
+    its 95% interval, for which whole questions are drawn, with their variants; binary ones need 90
+    paired rows. False refusals may reach 15%, too: a base that never declines has none. And the
+    candidate must be better with its lower end above zero: in style against
     the base; in style, support or loss against an active version. A voice whose task has no style
     must be better in one of its own measures, and in loss only if it has no other. What it tells
     without context may pass the base by 2 points, its replay loss by 5%. `cut_short` says that
@@ -162,11 +166,14 @@ def _compare(measure: Binary | Graded, seed: int, few: _SayFew) -> _Finding:
     lower = measure.lower_is_better
     gained, worst = (-compared.mean, -compared.high) if lower else (compared.mean, compared.low)
     fault = None
-    if _in_points(measure):
+    allowed = isinstance(measure, Binary) and measure.allowed
+    if _in_points(measure) and not (allowed and _mean(measure.candidate) <= allowed + _ROUNDING):
         if gained < -MOST_LOST - _ROUNDING:
             fault = f"more than {100 * MOST_LOST:.0f} points worse"
         elif worst < -MOST_LOST_AT_WORST - _ROUNDING:
             fault = f"may be more than {100 * MOST_LOST_AT_WORST:.0f} points worse"
+        if fault and allowed:
+            fault += f", and above {100 * allowed:.0f}%"
     enough = isinstance(measure, Binary) or count >= LEAST_GRADED_PAIRS
     return _Finding(measure, compared, fault, worst if enough else -math.inf)
 
@@ -199,7 +206,7 @@ def _difference(measure: Binary | Graded, seed: int) -> Interval:
 
 
 def _questions(measure: Binary | Graded) -> int:
-    """How many rows are no copies of others."""
+    """How many rows are no variants of others."""
     rows = len(measure.candidate)
     return rows if measure.questions is None else len(set(measure.questions))
 

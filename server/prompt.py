@@ -87,6 +87,11 @@ def build(
     )
 
 
+def finds_nothing(messages: Sequence[Message]) -> bool:
+    """Whether a prompt as built here says that none of its passages seems to answer."""
+    return NO_HIGHLIGHTS in messages[-1]["content"].split("\n\n")
+
+
 def _shown(
     evidence: Sequence[Evidence], budget: int, count_tokens: CountTokens
 ) -> tuple[list[str], int]:

@@ -41,7 +41,8 @@ class Row:
     `kind` says which evidence the prompt holds: gold+distractors, gold, none (the user's own
     decline), withheld (the gold was taken away), chat, or replay (the base's own answer).
     `passages` are the ones shown, best first, and `question` what was asked, both as measured.
-    `rejected` is the reply that lost against `reply`, where preferences are trained on.
+    `rejected` is the reply that lost against `reply`, where preferences are trained on. A row of
+    the gate may be a copy of another one, with other values: `copy_of` is the other's index.
     """
 
     messages: tuple[Message, ...]
@@ -53,6 +54,7 @@ class Row:
     passages: tuple[str, ...] = ()
     question: str = ""
     rejected: str | None = None
+    copy_of: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

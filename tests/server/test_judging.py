@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from server.arms import by_house
-from server.judging import CANDIDATE, GATE_ROWS, gate_prompts, measure, questions
-from server.probing import facts
+from server.judging import CANDIDATE, GATE_ROWS, gate_prompts, measure
+from server.probing import ASKINGS, PROBES, facts
 from server.promote import judge
-from server.prompt import WITHOUT_PASSAGES
+from server.prompt import NO_HIGHLIGHTS, WITHOUT_PASSAGES
 from tuning.records import Row, Text
 
 PASSAGE = "Returns are taken for {} days after delivery."
@@ -40,33 +40,61 @@ def rows() -> list[Row]:
 
 def test_few_gate_rows_are_filled_up_with_other_values(rows: list[Row]) -> None:
     filled, prompts = gate_prompts(rows, against=None)
-    varied = [row for row in filled if row.kind == "varied"]
-    assert len(varied) == GATE_ROWS - 40
-    for copy in varied:
-        assert facts(copy) and facts(copy) <= facts(replace(copy, kind="gold"))
-        assert copy.passages[0] in copy.messages[-1]["content"]
-    answers = {prompt.id for prompt in prompts if prompt.id.startswith("answer:")}
-    assert len(answers) == GATE_ROWS
+    for kind, purpose in (("gold", "answer"), ("withheld", "decline")):
+        copies = [row for row in filled if row.copy_of is not None and row.kind == kind]
+        assert len(copies) == GATE_ROWS - 40
+        for copy in copies:
+            assert copy.copy_of is not None
+            original = filled[copy.copy_of]
+            assert (copy.kind, copy.group) == (kind, original.group)
+            assert copy.passages != original.passages
+            assert copy.passages[0] in copy.messages[-1]["content"]
+            assert facts(copy) if kind == "gold" else copy.reply == original.reply
+        ids = {prompt.id for prompt in prompts if prompt.id.startswith(f"{purpose}:")}
+        assert len(ids) == GATE_ROWS
 
 
-def test_copies_count_with_the_question_that_they_are_copies_of(rows: list[Row]) -> None:
-    filled, _ = gate_prompts(rows, against=None)
-    found = questions(filled)
-    copies = [n for n, row in enumerate(filled) if row.kind == "varied"]
-    assert all(filled[found[n]].line == filled[n].line for n in copies)
-    assert all(filled[found[n]].group == filled[n].group for n in copies)
-    assert [n for n in range(len(rows)) if found[n] != n] == []
-    again, prompts = gate_prompts(filled, against=None)
+def test_a_row_whose_values_cannot_be_changed_is_not_asked_twice(rows: list[Row]) -> None:
+    plain = [replace(row, passages=(), messages=row.messages[:1]) for row in rows]
+    filled, _ = gate_prompts([replace(row, kind="none") for row in plain], against=None)
+    assert all(row.copy_of is None for row in filled)
+
+
+def test_answers_are_judged_where_the_prompt_does_not_say_that_there_is_none(
+    rows: list[Row],
+) -> None:
+    def told_none(row: Row) -> Row:
+        system, asked = row.messages
+        content = asked["content"].replace("\n\n", f"\n\n{NO_HIGHLIGHTS}\n\n")
+        return replace(row, messages=(system, {**asked, "content": content}))
+
+    told = [told_none(row) if n % 2 else row for n, row in enumerate(rows)]
+    _, prompts = gate_prompts(told, against=None)
+    asked = {p.id: p.messages[-1]["content"] for p in prompts}
+    answers = [text for id_, text in asked.items() if id_.startswith("answer:")]
+    assert len(answers) == 3 * 20 and not any(NO_HIGHLIGHTS in text for text in answers)
+    declines = [text for id_, text in asked.items() if id_.startswith("decline:")]
+    assert len(declines) == GATE_ROWS and any(NO_HIGHLIGHTS in text for text in declines)
+
+
+def test_few_facts_are_probed_in_several_forms_of_words(rows: list[Row]) -> None:
+    _, prompts = gate_prompts(rows, against=None)
+    probes = [p for p in prompts if p.id.startswith("probe:") and p.adapter]
+    words = {probe.messages[-1]["content"] for probe in probes}
+    assert len(words) == len(probes) == min(PROBES, 40 * len(ASKINGS))
+
+
+def test_variants_count_with_the_question_that_they_are_variants_of(rows: list[Row]) -> None:
+    filled, prompts = gate_prompts(rows, against=None)
+    again, _ = gate_prompts(filled, against=None)
     assert again == filled, "a gate that is asked again makes no copies of copies"
-
-    texts = [
-        Text(p.id, "new" if p.adapter else None, "7 days.", 3, "stop")
-        for p in prompts
-        if p.id.startswith("answer:")
-    ]
+    texts = [Text(p.id, "new" if p.adapter else None, "7 days.", 3, "stop") for p in prompts]
     measured = measure(filled, texts, candidate="new", against=None)
     (expected,) = [m for m in measured.measures if m.name == "expected"]
     assert len(expected.candidate) == GATE_ROWS and len(set(expected.questions or ())) == 40
+    assert measured.memorised is not None
+    assert len(measured.memorised.candidate) == 120
+    assert len(set(measured.memorised.questions or ())) == 40
 
 
 def test_base_and_candidate_write_for_the_same_rows_and_probes_show_no_passage(
@@ -128,7 +156,7 @@ def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
     found = {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
     assert found["expected"] == (GATE_ROWS, 0)
     assert found["support"] == (GATE_ROWS, 0)
-    assert found["declines"] == (40, 0)
+    assert found["declines"] == (GATE_ROWS, 0)
     assert found["false refusals"] == (0, 0)
     style = next(m for m in measured.measures if m.name == "style")
     assert sum(style.candidate) > sum(style.other)

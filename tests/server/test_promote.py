@@ -74,7 +74,7 @@ def test_copies_of_few_questions_are_told_and_make_no_interval_narrower() -> Non
         return judge(Measured((Binary("support", new * 3, old * 3, **how),)), against="active")
 
     alone, copied = gain(), gain(questions=list(range(30)) * 3)
-    assert copied.reasons[0].endswith("on 30 questions and 60 copies of them with other values")
+    assert copied.reasons[0].endswith("on 30 questions and 60 variants of them")
     assert copied.table[0]["questions"] == 30 and copied.table[0]["n"] == 90
     assert copied.table[0]["low"] < alone.table[0]["low"]
     with pytest.raises(ValueError, match="support names 1 questions"):
@@ -95,6 +95,19 @@ def test_false_refusals_count_the_other_way() -> None:
 
     assert with_refusals(0.3, 0.1) and with_refusals(0.1, 0.12)
     assert not with_refusals(0.1, 0.13)
+
+
+def test_a_voice_that_declines_may_refuse_some_answers_more_than_a_base_that_never_does() -> None:
+    def decided(before: float, after: float) -> Decision:
+        refusals = Binary(
+            "false refusals", rows(after), rows(before), lower_is_better=True, allowed=0.15
+        )
+        return judge(Measured((*measured().measures, refusals)), against="base")
+
+    assert decided(0.0, 0.15).promoted and decided(0.3, 0.32).promoted
+    refused = decided(0.0, 0.16)
+    assert not refused.promoted
+    assert refused.reasons[0].endswith("more than 2 points worse, and above 15%")
 
 
 def test_only_style_can_beat_the_base_but_support_or_loss_can_beat_an_active_version() -> None:
