@@ -10,6 +10,7 @@ It knows no HTTP and no training. Read `Feedback` first.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,18 +78,32 @@ class Feedback:
         """A line of chat JSONL."""
         return {"messages": [*self.conversation, _assistant(self.reply)]}
 
-    def pair(self) -> dict[str, Any] | None:
-        """A line in OpenAI's preference format: the edited reply before the answer, if edited.
 
-        The answer is the one that was given, which may be mended from what the model wrote.
-        """
-        if not self.edited or not self.written or self.edited == self.written:
-            return None
-        return {
-            "input": {"messages": self.conversation},
-            "preferred_output": [_assistant(self.edited)],
-            "non_preferred_output": [_assistant(self.written)],
-        }
+def preference_pairs(feedback: Sequence[Feedback]) -> list[dict[str, Any]]:
+    """Lines in OpenAI's preference format: each approved reply before what lost against it.
+
+    An edited reply is preferred to the answer that was edited; and any approved one to the answers
+    that were rated down in the same conversation, unless one of these was approved as well. The
+    answers are those that were given, which may be mended from what the model wrote.
+    """
+    approved = [one for one in feedback if one.status == "approved"]
+    good = {(_said(one), one.reply) for one in approved}
+    bad: dict[str, list[str]] = {}
+    for one in feedback:
+        if one.rating == "down" and one.status != "rejected":
+            bad.setdefault(_said(one), []).append(one.written)
+    pairs: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in approved:
+        said = _said(one)
+        lost = [answer for answer in bad.get(said, ()) if (said, answer) not in good]
+        for answer in [*([one.written] if one.edited else ()), *lost]:
+            if answer and answer != one.reply:
+                pairs[said, one.reply, answer] = {
+                    "input": {"messages": one.conversation},
+                    "preferred_output": [_assistant(one.reply)],
+                    "non_preferred_output": [_assistant(answer)],
+                }
+    return list(pairs.values())
 
 
 class Feedbacks:
@@ -186,6 +201,17 @@ class Feedbacks:
             ).fetchall()
         return [_feedback(row) for row in rows]
 
+    def judged(self, owner: str, voice: str | None) -> list[Feedback]:
+        """What was approved for a voice (None: any), or only rated down; oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM feedback WHERE owner = ? AND (voice = ? OR ? IS NULL) "
+                "AND (status = 'approved' OR (status = 'pending' AND rating = 'down')) "
+                "ORDER BY seq",
+                (owner, voice, voice),
+            ).fetchall()
+        return [_feedback(row) for row in rows]
+
     def waiting(self, owner: str, voice: str) -> int:
         """How many approved ones no version has learned or is learning.
 
@@ -229,6 +255,11 @@ class Feedbacks:
                 ).rowcount
             )
         )
+
+
+def _said(feedback: Feedback) -> str:
+    """What makes two conversations the same."""
+    return json.dumps(feedback.conversation)
 
 
 def _assistant(content: str) -> Message:

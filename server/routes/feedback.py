@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from server.auth import Owner
 from server.errors import ApiError
-from server.feedback import Feedback
+from server.feedback import Feedback, preference_pairs
 from server.ids import new_id
 from server.records import Window
 from server.retrain import jsonl, keep_jsonl, retrain_if_enough
@@ -167,7 +167,10 @@ def delete_feedback(services: AppServices, owner: Owner, feedback_id: FromPath[s
 def list_pairs(
     services: AppServices, owner: Owner, voice: FromQuery[str | None] = None
 ) -> Response[bytes]:
-    """The approved edits as preference pairs: JSONL in OpenAI's format for `method: dpo`."""
+    """Approved replies before edited and rated-down ones, as preference pairs.
+
+    JSONL in OpenAI's format for `method: dpo`.
+    """
     return Response(jsonl(_pairs(services, owner, voice)), media_type="application/jsonl")
 
 
@@ -179,7 +182,10 @@ def create_pairs_file(
     pairs = _pairs(services, owner, data.voice)
     if not pairs:
         raise ApiError(
-            400, "No approved feedback has an edited reply.", param="voice", code="no_pairs"
+            400,
+            "No approved feedback has an edited reply, or the same question an answer rated down.",
+            param="voice",
+            code="no_pairs",
         )
     file, _ = keep_jsonl(services, owner, pairs, filename=f"{data.voice or 'all'}-pairs.jsonl")
     return file_object(file)
@@ -249,8 +255,7 @@ def _with_edit(feedback: Feedback, edited: str | None) -> Feedback:
 def _pairs(services: Services, owner: str, voice: str | None) -> list[dict[str, Any]]:
     if voice is not None:
         services.voices.voice(owner, voice)
-    found = (feedback.pair() for feedback in services.feedback.approved(owner, voice))
-    return [pair for pair in found if pair is not None]
+    return preference_pairs(services.feedback.judged(owner, voice))
 
 
 router = Router(

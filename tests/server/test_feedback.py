@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from server.feedback import Feedback
+from server.feedback import Feedback, preference_pairs
 from server.turns import Turn
 
 QUESTION = "What is the price of bag 3?"
@@ -201,24 +201,50 @@ def test_approved_edits_are_preference_pairs_without_citation_markers(client: Op
     client.files.delete(made["id"])
 
 
+ONE = Feedback(
+    id="fb_1",
+    owner="local",
+    turn_id="chatcmpl-1",
+    voice="json",
+    model="json",
+    adapter=None,
+    conversation=[{"role": "user", "content": "Which aisles?"}],
+    answer='{"aisles": [1]}',
+    cited=False,
+    rating="up",
+    edited=None,
+    comment=None,
+    created_at=0,
+)
+
+
+def test_thumbs_alone_make_pairs_where_the_same_was_answered_twice() -> None:
+    good = replace(ONE, answer="Aisle 1.", status="approved")
+    bad = replace(ONE, answer="No idea.", rating="down")
+    elsewhere = replace(bad, conversation=[{"role": "user", "content": "Which shelf?"}])
+
+    def lost(*others: Feedback) -> list[str]:
+        pairs = preference_pairs([good, *others])
+        assert all(pair["preferred_output"][0]["content"] == "Aisle 1." for pair in pairs)
+        return [pair["non_preferred_output"][0]["content"] for pair in pairs]
+
+    assert lost(bad, bad, elsewhere) == ["No idea."]
+    assert lost(replace(bad, status="rejected"), replace(bad, rating="up")) == []
+    assert lost(replace(bad, answer="Aisle 1.")) == []
+    assert preference_pairs([replace(good, status="pending"), bad]) == []
+
+
+def test_what_one_approved_and_another_rated_down_loses_only_to_its_own_edit() -> None:
+    good = replace(ONE, answer="Aisle 1.", status="approved")
+    edited = replace(good, rating="down", edited="Aisle 1, friend.")
+    (pair,) = preference_pairs([good, edited])
+    assert pair["preferred_output"][0]["content"] == "Aisle 1, friend."
+    assert pair["non_preferred_output"][0]["content"] == "Aisle 1."
+
+
 def test_a_reply_that_was_not_cited_keeps_its_own_brackets() -> None:
-    one = Feedback(
-        id="fb_1",
-        owner="local",
-        turn_id="chatcmpl-1",
-        voice="json",
-        model="json",
-        adapter=None,
-        conversation=[{"role": "user", "content": "Which aisles?"}],
-        answer='{"aisles": [1]}',
-        cited=False,
-        rating="up",
-        edited=None,
-        comment=None,
-        created_at=0,
-    )
-    assert one.example()["messages"][-1]["content"] == '{"aisles": [1]}'
-    assert replace(one, cited=True, answer="Aisle 1 [1].").reply == "Aisle 1."
+    assert ONE.example()["messages"][-1]["content"] == '{"aisles": [1]}'
+    assert replace(ONE, cited=True, answer="Aisle 1 [1].").reply == "Aisle 1."
 
 
 def test_without_pairs_there_is_no_file(client: OpenAI) -> None:
