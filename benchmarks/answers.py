@@ -254,7 +254,8 @@ def _served(item: Prepared | None, draft: str) -> Answer:
         return NOTHING
     served = served_for(item)
     text = served.add(draft) + served.end()
-    return Answer(text, served.cited, (*item.shown, *served.cited))
+    cited = tuple(citation.hit for citation in served.citations)
+    return Answer(text, cited, (*item.shown, *cited))
 
 
 def _bare(item: Prepared | None, draft: str) -> Answer:

@@ -124,7 +124,7 @@ def _answers(
         for number, item in enumerate(items):
             served = served_for(item)
             answer = served.add(texts[f"{model}#{number}"]) + served.end()
-            cited = [hit.document_name for hit in served.cited]
+            cited = [citation.hit.document_name for citation in served.citations]
             answers[model].append({"answer": answer, "cited": cited})
     return answers
 

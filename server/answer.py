@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from retrieval.filter import Filter
 from retrieval.grounds import HITS, Grounds
 from retrieval.records import Hit
+from server.cite import Citation
 from server.followup import standalone
 from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
@@ -89,7 +90,7 @@ class Part:
 
     text: str
     finish_reason: str | None = None
-    citations: tuple[Hit, ...] = ()
+    citations: tuple[Citation, ...] = ()
     usage: dict[str, int] = field(default_factory=dict)
 
 
@@ -252,7 +253,7 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     await asyncio.to_thread(
                         _record, services, prepared, served, turn_id, text, usage
                     )
-                    yield Part(out, piece.finish_reason, served.cited, usage)
+                    yield Part(out, piece.finish_reason, served.citations, usage)
                 elif out or not begun:
                     # The first part tells that it has begun, even where no word may leave yet:
                     # a client that hangs up is seen from then on.
@@ -297,7 +298,9 @@ def _record(
             policy=prepared.policy,
             changes=[asdict(change) for change in served.changes] if keep else None,
             status=status,
-            citations=[_kept(hit) for hit in served.cited] if keep else None,
+            citations=[_kept(cited.hit) | {"spans": cited.spans} for cited in served.citations]
+            if keep
+            else None,
         )
     )
 
@@ -312,8 +315,11 @@ def _kept(hit: Hit) -> dict[str, Any]:
     return asdict(hit)
 
 
-def sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Citations as they stand in an answer: where each passage is, and its words."""
+def sources(citations: Sequence[Citation]) -> list[dict[str, Any]]:
+    """Citations as they stand in an answer: where each passage is, and its words.
+
+    `spans` are the characters of the document that say what stands before each of its markers.
+    """
     return [
         {
             "index": number,
@@ -325,6 +331,8 @@ def sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "page": hit.passage.page,
             "heading": hit.passage.heading,
             "score": hit.score,
+            "spans": [list(span) for span in cited.spans],
         }
-        for number, hit in enumerate(hits, 1)
+        for number, cited in enumerate(citations, 1)
+        for hit in (cited.hit,)
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from retrieval.attribute import check
 from retrieval.claims import split_claims
@@ -24,6 +24,30 @@ _UNDECIDED = re.compile(r"\s*(\n[^\S\n]*([-*+•·|>#]|\(?\w{0,3}[.)]?)\s*)?$")
 
 FLAG = " [unsupported]"
 NOT_SAID = "no passage says so"
+
+Span = tuple[int, int]  # characters from start to end
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A hit that an answer cites, and where in its document that is said.
+
+    `spans` are characters of the document, one for each marker of this citation, in their order.
+    """
+
+    hit: Hit
+    spans: list[Span] = field(default_factory=list)
+
+
+def mark(citations: list[Citation], hit: Hit, start: int, end: int) -> str:
+    """The marker of a sentence that these characters of a hit's passage support; it is added."""
+    number = next((n for n, known in enumerate(citations, 1) if known.hit == hit), None)
+    if number is None:
+        citations.append(Citation(hit))
+        number = len(citations)
+    first = hit.passage.start
+    citations[number - 1].spans.append((first + start, first + end))
+    return f" [{number}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +73,8 @@ def without_markers(text: str) -> str:
 class Citer:
     """Feed it the pieces of an answer; it returns them with markers, and collects citations.
 
-    `cited` holds the cited hits in the order of their markers [1], [2], ... With `flag`, a
-    sentence that neither a passage nor the user's `message` supports is marked as unsupported.
+    `citations` are in the order of their markers [1], [2], ... With `flag`, a sentence that
+    neither a passage nor the user's `message` supports is marked as unsupported.
     """
 
     def __init__(self, shown: Sequence[Hit], *, message: str = "", flag: bool = False) -> None:
@@ -61,7 +85,7 @@ class Citer:
         self._raw = ""  # what may be the beginning of a marker of the model's own
         self._open = ""  # the sentence that is being written, and what is undecided behind it
         self._sent = 0  # how much of it was sent
-        self.cited: list[Hit] = []
+        self.citations: list[Citation] = []
         self.changes: list[Change] = []
 
     def add(self, text: str) -> str:
@@ -98,6 +122,4 @@ class Citer:
             self.changes.append(Change(sentence.strip(), sentence.strip() + FLAG, reason))
             return FLAG
         hit = self._shown[claim.passage]
-        if hit not in self.cited:
-            self.cited.append(hit)
-        return f" [{self.cited.index(hit) + 1}]"
+        return mark(self.citations, hit, claim.passage_start, claim.passage_end)

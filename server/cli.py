@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from server.cli_data import data
 from server.cli_evaluate import evaluate
@@ -143,8 +144,16 @@ def ask(
             if part
         )
         out.print(f"\n[{citation['index']}] {place}", style="bold", markup=False)
-        out.print(f"    {' '.join(citation['text'].split())}", style="dim", markup=False)
+        out.print("    ", _marked(citation), sep="")
     out.print(f"\nGood or not? houseword feedback add {turn} up|down", style="dim", markup=False)
+
+
+def _marked(citation: dict[str, Any]) -> Text:
+    """A citation's passage, in which what the answer rests on stands out."""
+    passage = Text(citation["text"].replace("\n", " "), style="dim")
+    for start, end in citation["spans"]:
+        passage.stylize("not dim bold", start - citation["start"], end - citation["start"])
+    return passage
 
 
 @main.command()

@@ -155,7 +155,8 @@ def _print_compared(
     out.print(table)
     for source in new["citations"]:
         place = source["filename"] + (f", {source['heading']}" if source["heading"] else "")
-        text = shorten(source["text"].replace(source["heading"] or "", "", 1), 120)
+        start, end = source["spans"][0]
+        text = shorten(source["text"][start - source["start"] : end - source["start"]], 120)
         out.print(f"  [{source['index']}] {place}: {text}", style="dim", markup=False)
     expected = ", ".join(question["expected"])
     out.print(f"  the documents say: {expected} ({question['document']})", markup=False)

@@ -20,7 +20,7 @@ from retrieval.claims import content_words, figures, is_negated, names, split_cl
 from retrieval.extract import MOST_SENTENCES, MOST_WORDS, Sentence
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
-from server.cite import NOT_SAID, OWN_MARKER, Change, Citer, open_end
+from server.cite import NOT_SAID, OWN_MARKER, Change, Citation, Citer, Span, mark, open_end
 from server.decline import PLAIN, only_declining
 from server.formulas import NO_FORMULAS, Formulas, tells
 from tuning.declines import looks_like_decline
@@ -40,9 +40,9 @@ _CUT = re.compile(
 
 
 class Mends(Protocol):
-    """What `write` needs of a policy; `cited` and `changes` are complete after `end`."""
+    """What `write` needs of a policy; `citations` and `changes` are complete after `end`."""
 
-    cited: list[Hit]
+    citations: list[Citation]
     changes: list[Change]
 
     def add(self, text: str) -> str: ...
@@ -96,7 +96,7 @@ class Strict:
         self._first = True
         self._sent = False
         self._parted = False  # the house has taken leave
-        self.cited: list[Hit] = []
+        self.citations: list[Citation] = []
         self.changes: list[Change] = []
 
     def add(self, text: str) -> str:
@@ -173,13 +173,13 @@ class Strict:
         if not words and figures(sentence):
             return self._drop(sentence, "a number alone")
         echoes = bool(words) and words <= content_words(f"Question {self._message}")
-        unended = sentence[-1].isalnum() and bool(self.changes or self.cited)
+        unended = sentence[-1].isalnum() and bool(self.changes or self.citations)
         broken = unended or bool(_CUT.search(sentence))
         if echoes or broken or not figures(sentence) <= self._figures:
             return self._drop(sentence, "it asks the question again" if echoes else NOT_SAID)
         return self._say(gap, sentence)
 
-    def _supported(self, gap: str, sentence: str, hit: Hit, span: tuple[int, int]) -> str:
+    def _supported(self, gap: str, sentence: str, hit: Hit, span: Span) -> str:
         """A claim that a passage backs; one that says less than the best sentence gives way."""
         if any(_repeats(sentence, told) for told in self._told):
             return self._drop(sentence, "it has been said")
@@ -192,7 +192,7 @@ class Strict:
             self._quotes.remove(own)
             self._answered = self._answered or own == self._grounds.sentences[0]
         self._told.append(sentence)
-        return self._say(gap, sentence) + self._marker(hit)
+        return self._say(gap, sentence) + mark(self.citations, hit, *span)
 
     def _pointed_at(self, claim: str) -> Sentence | None:
         """The best sentence with the figures of a claim: what the draft has read, and put badly."""
@@ -212,7 +212,8 @@ class Strict:
         self._told.append(own.text)
         self._quotes = [other for other in self._quotes if other != own]
         text = OWN_MARKER.sub("", own.text)  # a document's own [1] is no citation of ours
-        now = self._say(gap, f"“{text}”") + self._marker(self._grounds.hits[own.hit])
+        hit = self._grounds.hits[own.hit]
+        now = self._say(gap, f"“{text}”") + mark(self.citations, hit, own.start, own.end)
         self.changes.append(Change(was, now.strip(), reason))
         return now
 
@@ -294,11 +295,6 @@ class Strict:
         gap, self._sent = (gap or " ") if self._sent else "", True
         self._parted = self._parted or self._formulas.ends(text)
         return gap + text
-
-    def _marker(self, hit: Hit) -> str:
-        if hit not in self.cited:
-            self.cited.append(hit)
-        return f" [{self.cited.index(hit) + 1}]"
 
 
 def _repeats(sentence: str, told: str) -> bool:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from retrieval.records import Hit
 from server.answer import Part, Prepared
-from server.cite import without_markers
+from server.cite import Citation, without_markers
 from server.followup import standalone
 from server.ids import new_id
 from server.prompt import Message
@@ -140,16 +139,16 @@ class Events:
         return f"event: {type}\ndata: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
 
 
-def file_citations(text: str, citations: Sequence[Hit]) -> list[dict[str, Any]]:
+def file_citations(text: str, citations: Sequence[Citation]) -> list[dict[str, Any]]:
     """The citations of an answer where they stand: `index` is where the marker begins.
 
-    `citations` are the cited hits in the order of their markers [1], [2], ...; the sentence that
-    a hit supports ends at the index.
+    `citations` are in the order of their markers [1], [2], ...; the sentence that a hit supports
+    ends at the index.
     """
     found = []
     for marker in _MARKER.finditer(text):
         if 1 <= (number := int(marker[1])) <= len(citations):
-            hit = citations[number - 1]
+            hit = citations[number - 1].hit
             found.append(
                 {
                     "type": "file_citation",

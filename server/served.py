@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from retrieval.grounds import Grounds
 from retrieval.records import Hit
-from server.cite import Change
+from server.cite import Change, Citation
 from server.formulas import NO_FORMULAS, Formulas
 from server.guard import Guard, guard_of
 from server.prompt import Message
@@ -22,8 +22,8 @@ NO_GROUNDS = Grounds()
 class Served:
     """Feed it the pieces of a draft; it returns what a user may read.
 
-    `mended` is None where the text stands as it is written. `cited` and `changes` are complete
-    after `end`.
+    `mended` is None where the text stands as it is written. `citations` and `changes` are
+    complete after `end`.
     """
 
     def __init__(self, guard: Guard, mended: Mends | None) -> None:
@@ -40,8 +40,8 @@ class Served:
         return self._mended.add(safe) + self._mended.end() if self._mended else safe
 
     @property
-    def cited(self) -> tuple[Hit, ...]:
-        return tuple(self._mended.cited) if self._mended else ()
+    def citations(self) -> tuple[Citation, ...]:
+        return tuple(self._mended.citations) if self._mended else ()
 
     @property
     def changes(self) -> tuple[Change, ...]:

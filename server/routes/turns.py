@@ -19,8 +19,8 @@ class TurnObject(Struct, kw_only=True):
 
     `messages` is the prompt that the model saw, `hits` the passages in it, `policy` how
     the draft was grounded, and `changes` what that did to it: was, now and a reason each.
-    `citations` are what the answer cites, in its order, and `opened` the numbers of those that
-    were opened.
+    `citations` are what the answer cites, in its order, with the document's characters that say so
+    (`spans`, one for each marker), and `opened` the numbers of those that were opened.
     """
 
     id: str
@@ -89,19 +89,19 @@ def _object(turn: Turn) -> TurnObject:
         vector_store_ids=list(turn.stores),
         conversation=turn.conversation,
         messages=turn.messages,
-        hits=_hits(turn.hits),
+        hits=None if turn.hits is None else [_hit(hit) for hit in turn.hits],
         policy=turn.policy,
         changes=turn.changes,
         answer=turn.answer,
-        citations=_hits(turn.citations),
+        citations=None if turn.citations is None else [_cited(hit) for hit in turn.citations],
         opened=list(turn.opened),
         status=turn.status,
         usage=turn.usage,
     )
 
 
-def _hits(hits: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-    return None if hits is None else [_hit(hit) for hit in hits]
+def _cited(hit: dict[str, Any]) -> dict[str, Any]:
+    return {**_hit(hit), "spans": hit.get("spans", [])}
 
 
 def _hit(hit: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def served(last: Prepared, draft: str) -> tuple[str, list[str]]:
     """What a user reads where the last step writes `draft`, and the passages cited in it."""
     mended = mended_for(last)
     assert mended is not None
-    return mended.add(draft) + mended.end(), [hit.passage.text for hit in mended.cited]
+    return mended.add(draft) + mended.end(), [cited.hit.passage.text for cited in mended.citations]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -59,6 +59,7 @@ def test_citations_point_at_the_documents_own_words(taught, store: str) -> None:
     text = taught.services.library.document_text(store, citation["file_id"])
     assert text[citation["start"] : citation["end"]] == citation["text"]
     assert "Bags cost 45." in citation["text"]
+    assert [text[start:end] for start, end in citation["spans"]] == ["Bags cost 45."]
     assert taught.client.files.retrieve(citation["file_id"]).filename == "prices.md"
 
 

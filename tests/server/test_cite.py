@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -51,7 +52,19 @@ ANSWER = st.lists(st.sampled_from(BITS), max_size=14).map("".join)
 def cite(pieces: list[str], *, hits: tuple[Hit, ...] = (RETURNS, LABELS)) -> tuple[str, list[Hit]]:
     citer = Citer(hits)
     out = "".join([citer.add(piece) for piece in pieces])
-    return out + citer.end(), citer.cited
+    return out + citer.end(), [cited.hit for cited in citer.citations]
+
+
+def test_each_marker_names_the_characters_of_the_document_that_say_so() -> None:
+    text = "We make tents. Returns are taken for 45 days. A label costs 7 dollars. We sew."
+    later = hit(3, text)
+    later = replace(later, passage=replace(later.passage, start=100, end=100 + len(text)))
+    citer = Citer([later])
+    out = citer.add("A label costs 7 dollars. We like it. Returns are taken for 45 days.")
+    assert (out + citer.end()).count("[1]") == 2
+    (citation,) = citer.citations
+    found = [text[start - 100 : end - 100].strip() for start, end in citation.spans]
+    assert found == ["A label costs 7 dollars.", "Returns are taken for 45 days."]
 
 
 @given(text=ANSWER, data=st.data())

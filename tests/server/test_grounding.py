@@ -44,6 +44,9 @@ def test_under_strict_an_invention_is_never_sent(grounded, turn) -> None:
     for citation in cited:
         text = grounded.services.library.document_text(row["stores"][0], citation["file_id"])
         assert text[citation["start"] : citation["end"]] == citation["text"]
+        assert len(citation["spans"]) == message.content.count(f"[{citation['index']}]")
+        for start, end in citation["spans"]:
+            assert text[start:end] in citation["text"] and text[start:end].strip()
 
 
 def test_under_strict_a_stream_says_what_the_whole_answer_says(grounded) -> None:
@@ -166,7 +169,8 @@ def test_what_an_answer_cites_is_in_its_turn(grounded) -> None:
     answer = ask(grounded, "strict", messages=[{"role": "user", "content": "When do you open?"}])
     cited = answer.choices[0].message.model_extra["citations"]
     turn = grounded.client.get(f"/turns/{answer.id}", cast_to=dict[str, Any])
-    assert [one["text"] for one in turn["citations"]] == [one["text"] for one in cited]
+    for name in ("text", "spans"):
+        assert [one[name] for one in turn["citations"]] == [one[name] for one in cited]
 
 
 def test_an_unknown_turn_is_not_found(grounded) -> None:

@@ -259,7 +259,7 @@ def test_a_supported_claim_in_the_form_of_a_question_is_cited() -> None:
 def test_on_weak_evidence_it_says_that_it_does_not_have_it_and_cites_nothing(draft: str) -> None:
     mended = mend("strict", SHOWN, WEAK, message=QUESTION)
     out = mended.add(draft) + mended.end()
-    assert looks_like_decline(out) and mended.cited == []
+    assert looks_like_decline(out) and mended.citations == []
     assert "45" not in out and "7" not in out
 
 
