@@ -10,7 +10,7 @@ It knows no model and no store; the words and figures themselves are in `claims.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -61,7 +61,8 @@ class _Window:
     """One sentence of a passage, or two neighbours, read once.
 
     A clause, too, if the rest of its sentence denies something: it has its sentence's place, and
-    supports only what has no word of that rest, which is `beside`.
+    supports only what has no word of that rest, which is `beside`. Of two neighbours of which one
+    denies something, that one counts which a claim is about: they are its `halves`.
     """
 
     start: int
@@ -71,6 +72,16 @@ class _Window:
     quantities: frozenset[Quantity]
     polarity: Polarity
     beside: frozenset[str] = frozenset()
+    halves: tuple[_Window, ...] = ()
+
+    def polarity_for(self, words: Set[str]) -> Polarity:
+        """Whether it denies something, as far as a claim of these words can mean."""
+        if not self.halves:
+            return self.polarity
+        first, second = (len(words & half.words) for half in self.halves)
+        if first == second:
+            return self.polarity
+        return self.halves[first < second].polarity
 
 
 def attribute(answer: str, passages: Sequence[str], *, message: str = "") -> list[Claim]:
@@ -134,7 +145,7 @@ def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | No
         if any(not name <= held for name in wanted_names):
             continue
         for window in windows:
-            if not _hold(window, wanted) or not own.agrees(window.polarity):
+            if not _hold(window, wanted) or not own.agrees(window.polarity_for(words)):
                 continue
             if not words.isdisjoint(window.beside):
                 continue
@@ -180,13 +191,19 @@ def forget() -> None:
 def _read(passage: str) -> tuple[frozenset[str], tuple[_Window, ...]]:
     """A passage's content words, and its windows; single sentences before pairs."""
     borders = split_claims(passage)
-    pairs = [(a[0], b[1]) for a, b in pairwise(borders)]
-    windows = [_window(passage[a:b], a, b) for a, b in [*borders, *pairs]]
-    for whole in windows[: len(borders)]:
+    single = [_window(passage[a:b], a, b) for a, b in borders]
+    windows = [*single, *(_pair(passage, *both) for both in pairwise(single))]
+    for whole in single:
         if whole.polarity.negated:
             parts = clauses(passage[whole.start : whole.end])
             windows += [_clause(part, whole) for part in parts if not is_negated(part)]
     return frozenset(content_words(passage)), tuple(windows)
+
+
+def _pair(passage: str, first: _Window, second: _Window) -> _Window:
+    whole = _window(passage[first.start : second.end], first.start, second.end)
+    one_denies = first.polarity.negated != second.polarity.negated
+    return replace(whole, halves=(first, second) if one_denies else ())
 
 
 def _window(text: str, start: int, end: int) -> _Window:

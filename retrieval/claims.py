@@ -88,6 +88,7 @@ _UNITS = {
         "year": "year years",
         "%": "% percent percentage per-cent",
         "dollar": "$ dollar dollars usd",
+        "cent": "¢ cent cents",
         "euro": "€ euro euros eur",
         "pound": "£ pounds gbp",
         "mm": "mm millimetre millimetres millimeter millimeters",
@@ -110,7 +111,9 @@ _MONTHS = (
 )
 _UNITS.update({month: month for month in _MONTHS})
 _UNIT_BEFORE = re.compile(r"(?:([$€£])|\b(" + "|".join(_MONTHS) + r"))\s?$", re.IGNORECASE)
-_UNIT_AFTER = re.compile(r"\s?(?:(%|°)|-?([^\W\d_]+))")
+# Between a figure and its unit: "10 working days" are days.
+_KIND_OF_UNIT = r"(?:(?:working|business|calendar|full|whole|consecutive|square|cubic)[\s-])?"
+_UNIT_AFTER = re.compile(rf"\s?(?:([%°¢])|-?{_KIND_OF_UNIT}([^\W\d_]+))", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _NOT = re.compile(r"\b(?:not|never|cannot|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
 # Not the answer "No, ...", nor "No. 3", "no more than" and the like.

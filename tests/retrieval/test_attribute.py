@@ -67,6 +67,26 @@ def test_a_number_in_words_is_held_against_digits_with_its_unit() -> None:
 @pytest.mark.parametrize(
     ("passage", "honest", "false"),
     [
+        (
+            "Expenses are paid within 10 working days.",
+            "Expenses are paid within 10 days.",
+            "Expenses are paid within 10 working weeks.",
+        ),
+        (
+            "Each late day costs 20 cents a book.",
+            "A late day costs 20¢ a book.",
+            "A late day costs 20 dollars a book.",
+        ),
+    ],
+)
+def test_a_figure_in_another_unit_is_another_figure(passage: str, honest: str, false: str) -> None:
+    assert check(honest, [passage]).supported
+    assert not check(false, [passage]).supported
+
+
+@pytest.mark.parametrize(
+    ("passage", "honest", "false"),
+    [
         ("No dogs are allowed.", "Dogs are not allowed.", "Dogs are allowed."),
         ("No tag is needed for a red lamp.", "A red lamp needs no tag.", "A red lamp needs a tag."),
         (
