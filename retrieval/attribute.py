@@ -2,7 +2,8 @@
 
 Lexical, so that it costs next to nothing: a claim is aligned to the one or two neighbouring
 sentences of a passage that hold most of its content words, rare ones counting more. A figure must
-stand there in the same unit, a name must stand in the passage, and both must deny, or neither.
+stand there in the same unit, and both must deny, or neither. A name must stand in the passage, and
+in that sentence, too, if it names others.
 It knows no model and no store; the words and figures themselves are in `claims.py`. Read
 `attribute` first.
 """
@@ -61,8 +62,8 @@ class _Window:
     """One sentence of a passage, or two neighbours, read once.
 
     A clause, too, if the rest of its sentence denies something: it has its sentence's place, and
-    supports only what has no word of that rest, which is `beside`. Of two neighbours of which one
-    denies something, that one counts which a claim is about: they are its `halves`.
+    supports only what has no word of that rest, which is `beside`. Of two neighbours that one
+    counts for names and denials which a claim is about: they are its `halves`.
     """
 
     start: int
@@ -72,16 +73,15 @@ class _Window:
     quantities: frozenset[Quantity]
     polarity: Polarity
     beside: frozenset[str] = frozenset()
+    names: frozenset[frozenset[str]] = frozenset()
     halves: tuple[_Window, ...] = ()
 
-    def polarity_for(self, words: Set[str]) -> Polarity:
-        """Whether it denies something, as far as a claim of these words can mean."""
+    def about(self, words: Set[str]) -> _Window:
+        """The sentence that a claim of these words is about; the whole where that is both."""
         if not self.halves:
-            return self.polarity
+            return self
         first, second = (len(words & half.words) for half in self.halves)
-        if first == second:
-            return self.polarity
-        return self.halves[first < second].polarity
+        return self if first == second else self.halves[first < second]
 
 
 def attribute(answer: str, passages: Sequence[str], *, message: str = "") -> list[Claim]:
@@ -134,6 +134,7 @@ def check(
 def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | None:
     words, wanted = content_words(text), quantities(text)
     wanted_names, own = names(text), polarity(text)
+    said = words.difference(*wanted_names)  # beside the names
     everything = [_read(passage) for passage in passages]
     weights = {
         word: math.log(1 + len(passages) / (0.5 + sum(word in held for held, _ in everything)))
@@ -145,7 +146,12 @@ def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | No
         if any(not name <= held for name in wanted_names):
             continue
         for window in windows:
-            if not _hold(window, wanted) or not own.agrees(window.polarity_for(words)):
+            if not _hold(window, wanted):
+                continue
+            if said and said.isdisjoint(window.words):
+                continue
+            about = window.about(said)
+            if not own.agrees(about.polarity) or _says_of_others(about, wanted_names):
                 continue
             if not words.isdisjoint(window.beside):
                 continue
@@ -165,6 +171,13 @@ def _hold(window: _Window, wanted: frozenset[Quantity]) -> bool:
         if quantity.unit and "" not in units and quantity.unit not in units:
             return False
     return True
+
+
+def _says_of_others(window: _Window, wanted: Set[frozenset[str]]) -> bool:
+    """Whether a sentence names somebody, and not whom a claim names."""
+    absent = any(not name <= window.words for name in wanted)
+    known = frozenset().union(*wanted)
+    return absent and any(name.isdisjoint(known) for name in window.names)
 
 
 def _missing(text: str, sources: Sequence[str]) -> tuple[str, ...]:
@@ -202,8 +215,7 @@ def _read(passage: str) -> tuple[frozenset[str], tuple[_Window, ...]]:
 
 def _pair(passage: str, first: _Window, second: _Window) -> _Window:
     whole = _window(passage[first.start : second.end], first.start, second.end)
-    one_denies = first.polarity.negated != second.polarity.negated
-    return replace(whole, halves=(first, second) if one_denies else ())
+    return replace(whole, halves=(first, second))
 
 
 def _window(text: str, start: int, end: int) -> _Window:
@@ -214,6 +226,7 @@ def _window(text: str, start: int, end: int) -> _Window:
         frozenset(figures(text)),
         quantities(text),
         polarity(text),
+        names=frozenset(names(text)),
     )
 
 

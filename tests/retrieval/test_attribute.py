@@ -184,6 +184,28 @@ def test_on_the_labelled_claims_what_is_unsupported_is_found_and_the_right_passa
     assert cited and right / cited >= 0.95, wrong
 
 
+@pytest.mark.parametrize(
+    ("claim", "supported"),
+    [
+        ("Ines Marlow has run the ferry since 2004.", True),
+        ("The deputy is Tom Reyes.", True),
+        ("Her deputy, Tom Reyes, helps Ines Marlow run the ferry.", True),
+        ("A crossing with Ines Marlow takes 20 minutes.", True),
+        ("Tom Reyes has run the ferry since 2004.", False),
+        ("The deputy is Ines Marlow.", False),
+        ("Ines Marlow is the deputy.", False),
+    ],
+)
+def test_a_name_of_the_passage_may_not_take_the_place_of_another(
+    claim: str, supported: bool
+) -> None:
+    passage = (
+        "Captain Ines Marlow has run the ferry since 2004. Her deputy is Tom Reyes. "
+        "A crossing takes 20 minutes."
+    )
+    assert check(claim, [passage]).supported is supported
+
+
 def test_the_span_of_a_supported_claim_holds_its_words() -> None:
     passage = "The shop opens at 10:00. Bags are covered for 12 years."
     claim = check("Bags have 12 years of cover.", [passage])
