@@ -69,7 +69,6 @@ class _Window:
     start: int
     end: int
     words: frozenset[str]
-    figures: frozenset[str]
     quantities: frozenset[Quantity]
     polarity: Polarity
     beside: frozenset[str] = frozenset()
@@ -164,13 +163,7 @@ def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | No
 
 def _hold(window: _Window, wanted: frozenset[Quantity]) -> bool:
     """Whether every figure stands in the window, and in the same unit where both name one."""
-    for quantity in wanted:
-        if quantity.figure not in window.figures:
-            return False
-        units = {own.unit for own in window.quantities if own.figure == quantity.figure}
-        if quantity.unit and "" not in units and quantity.unit not in units:
-            return False
-    return True
+    return all(any(quantity.fits(own) for own in window.quantities) for quantity in wanted)
 
 
 def _says_of_others(window: _Window, wanted: Set[frozenset[str]]) -> bool:
@@ -223,7 +216,6 @@ def _window(text: str, start: int, end: int) -> _Window:
         start,
         end,
         frozenset(content_words(text)),
-        frozenset(figures(text)),
         quantities(text),
         polarity(text),
         names=frozenset(names(text)),

@@ -114,6 +114,11 @@ _UNIT_BEFORE = re.compile(r"(?:([$€£])|\b(" + "|".join(_MONTHS) + r"))\s?$", 
 # Between a figure and its unit: "10 working days" are days.
 _KIND_OF_UNIT = r"(?:(?:working|business|calendar|full|whole|consecutive|square|cubic)[\s-])?"
 _UNIT_AFTER = re.compile(rf"\s?(?:([%°¢])|-?{_KIND_OF_UNIT}([^\W\d_]+))", re.IGNORECASE)
+_RATE = re.compile(
+    r"\s?[%°¢]?(?:-?\s?[^\W\d_]+)??(?:\s?/\s?|\s+(?:an?|per|each|every)\s+)"
+    r"(seconds?|minutes?|hours?|days?|weeks?|months?|years?)\b",
+    re.IGNORECASE,
+)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _NOT = re.compile(r"\b(?:not|never|cannot|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)  # noqa: RUF001
 # Not the answer "No, ...", nor "No. 3", "no more than" and the like.
@@ -135,10 +140,19 @@ _NAME_OPENING = re.compile(r"(?:^|(?<=[.!?…:] ))[A-Z][^\W\d_]+(?:[ -](?:[A-Z][
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A figure in its one form, and its unit ("" where none is known)."""
+    """A figure in its one form, its unit, and the time that it is for ("" where none is known)."""
 
     figure: str
     unit: str
+    rate: str = ""  # as of $35 an hour
+
+    def fits(self, other: Quantity) -> bool:
+        """Whether both are the same, as far as both say."""
+        return (
+            self.figure == other.figure
+            and (not self.unit or not other.unit or self.unit == other.unit)
+            and (not self.rate or not other.rate or self.rate == other.rate)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +218,8 @@ def figures(text: str) -> set[str]:
 def quantities(text: str) -> frozenset[Quantity]:
     """Return every figure with the unit that stands before or behind it."""
     return frozenset(
-        Quantity(figure, _unit(text, start, end)) for figure, start, end in _figures(text)
+        Quantity(figure, _unit(text, start, end), _rate(text, end))
+        for figure, start, end in _figures(text)
     )
 
 
@@ -281,6 +296,11 @@ def _unit(text: str, start: int, end: int) -> str:
         end = ordinal.end()
     after = _UNIT_AFTER.match(text, end)
     return _UNITS.get((after.group(1) or after.group(2)).casefold(), "") if after else ""
+
+
+def _rate(text: str, end: int) -> str:
+    rate = _RATE.match(text, end)
+    return _UNITS.get(rate.group(1).casefold(), "") if rate else ""
 
 
 def _plain(figure: str) -> str:

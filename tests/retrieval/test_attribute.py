@@ -77,6 +77,16 @@ def test_a_number_in_words_is_held_against_digits_with_its_unit() -> None:
             "A late day costs 20¢ a book.",
             "A late day costs 20 dollars a book.",
         ),
+        (
+            "Repairs are done by the hour: $35 an hour.",
+            "Repairs are done for $35.",
+            "Repairs are done for $35 a day.",
+        ),
+        (
+            "The wheel turns 6 times a minute.",
+            "The wheel turns 6 times per minute.",
+            "The wheel turns 6 times an hour.",
+        ),
     ],
 )
 def test_a_figure_in_another_unit_is_another_figure(passage: str, honest: str, false: str) -> None:
