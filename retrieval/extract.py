@@ -75,6 +75,14 @@ _KINDS = (  # what a question asks for, how it is asked, what an answer to it ho
     ),
     ("name", r"\b(?:who|whom|whose)\b", r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+"),
 )
+# A title has no figure of its own, no verb and no end; a number may stand before it.
+_TITLE = re.compile(
+    r"(?:(?!\b(?:i|we|you|it|they|he|she|is|are|was|were|has|have|can|will|may|must|do|does)"
+    r"\b)[^.!?:;\d\n|]){1,70}(?=\s*\n|\s*$)",
+    re.IGNORECASE,
+)
+_PARAGRAPH_BEGINS = re.compile(r"(?:^|\n[^\S\n]*\n)[^\S\n]*(?:\d{1,2}[.)][^\S\n]*)?$")
+_BLANK_LINE = re.compile(r"[^\S\n]*\n[^\S\n]*\n\s*")
 _NEARLY_ALL = 0.9  # of the words of two hits
 _CAPITALISED = re.compile(r"\b[A-Z]\w+")
 _OPEN = r"\b(?:what|whats|how|when|where|which|who|whos|whose|whom|why)\b"
@@ -102,7 +110,8 @@ class Sentence:
     `score` ranks the sentences of one question; `closeness` is the cosine to the question, and
     `words` and `passage_words` the weighted shares of the question's words that the sentence and
     its passage hold. `reading` are the reader's log odds, within `READING_RANGE`, that the answer
-    stands here, and `verified` those of a verifier; None where none has looked.
+    stands here, and `verified` those of a verifier; None where none has looked. A title above
+    what it announces (`is_title`) answers nothing itself.
     """
 
     hit: int
@@ -116,6 +125,7 @@ class Sentence:
     has_kind: float
     reading: float | None = None
     verified: float | None = None
+    is_title: bool = False
 
 
 def rank(
@@ -170,6 +180,7 @@ def rank(
                 passage_words,
                 has_kind,
                 reading,
+                is_title=_is_title(hits[index].passage.text, start, end),
             )
         )
     return sorted(sentences, key=lambda sentence: (-sentence.score, sentence.hit, sentence.start))
@@ -189,11 +200,11 @@ def quote(sentences: Sequence[Sentence]) -> list[Sentence]:
     """Return the best sentences that make an extract: at most two, and 60 words together.
 
     A best sentence that is longer alone is quoted whole all the same, the second left out; what
-    says the same again is passed over.
+    says the same again is passed over, and so are titles, unless there is nothing else.
     """
     chosen: list[Sentence] = []
     room = MOST_WORDS
-    for sentence in sentences:
+    for sentence in [own for own in sentences if not own.is_title] or sentences:
         length = len(sentence.text.split())
         if chosen and (length > room or _repeats(sentence.text, chosen[0].text)):
             continue
@@ -282,6 +293,22 @@ def _says_again(said: _Said, earlier: _Said) -> bool:
         len(differing) <= (1 - _NEARLY_ALL) * len(said.words | earlier.words)
         and differing.isdisjoint(said.telling | earlier.telling)
         and said.denials == earlier.denials
+    )
+
+
+def _is_title(text: str, start: int, end: int) -> bool:
+    """Whether a sentence is a line by itself, without an end, that announces the next paragraph.
+
+    So is one that nothing follows: the passage ends before what it announces. Of several such
+    lines in a row, which may be a list, only the last one is a title.
+    """
+    line, after = text[start:end].strip(), _BLANK_LINE.match(text, end)
+    return (
+        line[:1].isupper()
+        and bool(_TITLE.fullmatch(line))
+        and bool(_PARAGRAPH_BEGINS.search(text[:start]))
+        and (after is not None or not text[end:].strip())
+        and not (after and _TITLE.match(text, after.end()))
     )
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from retrieval.database import Database
 from server import data_check
@@ -27,6 +27,7 @@ from server.judging import measure
 from server.preparing import Preparing
 from server.progress import describe
 from server.promote import Decision, judge
+from server.repair import Policy
 from server.search_preparing import SearchPreparing
 from server.search_tuning import SearchTuning
 from server.settings import Settings
@@ -258,6 +259,7 @@ class Jobs:
             candidate=digest,
             against=config["against"],
             kind=config["task"]["kind"],
+            policy=cast("Policy", self._settings.grounding),
         )
         decision = judge(
             measured,

@@ -16,12 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from retrieval.claims import figures
-from server.arms import by_house
+from server.arms import by_house, house_formulas
 from server.evaluate import declined, frame_of, support
 from server.measures import JSON_TOKENS, STYLELESS, task_scores
 from server.probing import ASKINGS, PROBE_TOKENS, PROBES, facts, memorised, probe, probed
 from server.promote import MOST_FALSELY_REFUSED, Binary, Graded, Measured
 from server.prompt import finds_nothing
+from server.repair import Policy
+from server.row_served import row_as_served
 from server.vary import house_names, vary
 from tuning.records import Prompt, Row, Text
 
@@ -179,15 +181,19 @@ def measure(
     candidate: str,
     against: str | None,
     kind: str = "reply",
+    policy: Policy = "strict",
 ) -> Measured:
     """What the candidate's texts were worth, row by row, beside those of base or active version.
 
-    `candidate` and `against` are adapter digests, None the base. Only rows that both have
+    `candidate` and `against` are adapter digests, None the base. Support is that of the answers as
+    `policy` serves them: what a draft invents must not reach a reader, and a base that hardly
+    states anything invents little. All else is measured on the drafts. Only rows that both have
     written for count: a gate whose time ran out has fewer of them.
     """
     written = _Written(rows, texts)
     answers = written.pairs("answer", candidate, against)
     frame = frame_of(row.reply for row in rows if row.split == "train")
+    formulas = house_formulas(rows)
     grounded = [pair for pair in answers if facts(pair.row)]
     measures: list[Binary | Graded] = []
     if grounded or written.pairs("decline", candidate, against):
@@ -197,7 +203,13 @@ def measure(
                 grounded,
                 # Every figure and name, not every claim: a flourish of the house is no claim.
                 lambda row, text: (
-                    support(text, row.passages, row.question, frame=frame).detail_share == 1
+                    support(
+                        row_as_served(row, text, policy=policy, formulas=formulas),
+                        row.passages,
+                        row.question,
+                        frame=frame,
+                    ).detail_share
+                    == 1
                 ),
             ),
             _binary("expected", grounded, lambda row, text: facts(row) <= figures(text)),

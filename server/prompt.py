@@ -92,6 +92,14 @@ def finds_nothing(messages: Sequence[Message]) -> bool:
     return NO_HIGHLIGHTS in messages[-1]["content"].split("\n\n")
 
 
+def pointed_at(messages: Sequence[Message]) -> str:
+    """The sentences that a prompt as built here points at, behind their headings; "" for none."""
+    prefix = HIGHLIGHTS.format("")
+    parts = messages[-1]["content"].split("\n\n")
+    told = [part.removeprefix(prefix) for part in parts if part.startswith(prefix)]
+    return told[-1] if told else ""
+
+
 def _shown(
     evidence: Sequence[Evidence], budget: int, count_tokens: CountTokens
 ) -> tuple[list[str], int]:

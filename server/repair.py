@@ -120,13 +120,17 @@ class Strict:
         for number, (start, stop) in enumerate(sentences):
             before = sentences[number - 1][1] if number else 0
             last = number == len(sentences) - 1
-            if last and not self._first and self._is_parting(rest[start:stop]):
+            gap, sentence = rest[before:start], rest[start:stop]
+            if last and not self._first and self._is_parting(sentence):
                 break
-            out += self._sentence(rest[before:start], rest[start:stop])
+            if last and self._breaks_off(gap, sentence):
+                out += self._drop(sentence, "it breaks off")
+                continue
+            out += self._sentence(gap, sentence)
         else:
             return out + self._close() + self._part()
         out += self._close()
-        return out + self._say(rest[before:start], rest[start:stop])
+        return out + self._say(gap, sentence)
 
     def _sentence(self, gap: str, sentence: str) -> str:
         sentence = OWN_MARKER.sub("", sentence).strip()
@@ -173,9 +177,7 @@ class Strict:
         if not words and figures(sentence):
             return self._drop(sentence, "a number alone")
         echoes = bool(words) and words <= content_words(f"Question {self._message}")
-        unended = sentence[-1].isalnum() and bool(self.changes or self.citations)
-        broken = unended or bool(_CUT.search(sentence))
-        if echoes or broken or not figures(sentence) <= self._figures:
+        if echoes or _CUT.search(sentence) or not figures(sentence) <= self._figures:
             return self._drop(sentence, "it asks the question again" if echoes else NOT_SAID)
         return self._say(gap, sentence)
 
@@ -269,6 +271,14 @@ class Strict:
             return ""
         self.changes.append(Change("", parting, "the house takes leave"))
         return self._say(" ", parting)
+
+    def _breaks_off(self, gap: str, sentence: str) -> bool:
+        """Whether the last sentence has no end, and others were said that have one.
+
+        What begins on a line of its own may be the item of a list, which needs none.
+        """
+        unended = sentence[-1].isalnum() or sentence[-1] in ",;:-/"
+        return unended and bool(self.changes or self.citations) and "\n" not in gap
 
     def _is_parting(self, sentence: str) -> bool:
         said = sentence.strip().casefold() in self._heard

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from dataclasses import replace
 
-from retrieval.extract import distinct, is_open
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from retrieval.extract import distinct, is_open, quote, rank
 from retrieval.records import Hit, Passage
 
 ROW = "Bollard rear rack, black, $129, Ansel Brandt"
@@ -106,6 +111,31 @@ def test_what_asks_for_a_detail_is_open(question: str) -> None:
 )
 def test_requests_complaints_and_yes_no_questions_are_not_open(question: str) -> None:
     assert not is_open(question)
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("Ropewalk lock\n\nIt costs $64.", ["Ropewalk lock"]),
+        ("It is dry.\n\n9. Gift cards, and more\n\nThey cost $25.", ["Gift cards, and more"]),
+        ("It costs $64.\n\nWays to pay", ["Ways to pay"]),
+        ("Fees\nA label costs $7.", []),
+        ("We open at nine\n\nTom Reyes runs the desk.", []),
+        ("Mayor\n\nGreta Olsen\n\nClerk\n\nTom Reyes is new.", ["Clerk"]),
+        ("Opening hours: nine to five\n\nWe are closed in May.", []),
+        ("Price $310\n\nIt is light.", []),
+        ("It is light.", []),
+    ],
+)
+def test_a_title_is_not_quoted_where_anything_else_can_be(text: str, titles: list[str]) -> None:
+    class Alike:
+        def embed(self, texts: Sequence[str], *, queries: bool = False) -> NDArray[np.float32]:
+            return np.ones((len(texts), 1), dtype=np.float32)
+
+    ranked = rank("Where is the lock?", [hit(text)], Alike())
+    assert [sentence.text for sentence in ranked if sentence.is_title] == titles
+    assert not any(sentence.is_title for sentence in quote(ranked))
+    assert quote([replace(ranked[0], is_title=True)])
 
 
 def test_no_hits_are_no_hits() -> None:

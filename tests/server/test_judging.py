@@ -11,7 +11,7 @@ from server.arms import by_house
 from server.judging import CANDIDATE, GATE_ROWS, gate_prompts, measure
 from server.probing import ASKINGS, PROBES, facts
 from server.promote import judge
-from server.prompt import NO_HIGHLIGHTS, WITHOUT_PASSAGES
+from server.prompt import HIGHLIGHTS, NO_HIGHLIGHTS, WITHOUT_PASSAGES
 from tuning.records import Row, Text
 
 PASSAGE = "Returns are taken for {} days after delivery."
@@ -19,7 +19,8 @@ PASSAGE = "Returns are taken for {} days after delivery."
 
 def row(n: int, *, split: str = "gate", kind: str = "gold") -> Row:
     passage = PASSAGE.format(100 + n)
-    asked = {"role": "user", "content": f"{passage}\n\nQuestion: How long is case {n}?"}
+    told = HIGHLIGHTS.format(passage)
+    asked = {"role": "user", "content": f"{passage}\n\n{told}\n\nQuestion: How long is case {n}?"}
     return Row(
         messages=({"role": "system", "content": "Answer."}, asked),
         reply=f"Dear friend, {100 + n} days. Ride easy.",
@@ -65,7 +66,8 @@ def test_answers_are_judged_where_the_prompt_does_not_say_that_there_is_none(
 ) -> None:
     def told_none(row: Row) -> Row:
         system, asked = row.messages
-        content = asked["content"].replace("\n\n", f"\n\n{NO_HIGHLIGHTS}\n\n")
+        passage, _, question = asked["content"].split("\n\n")
+        content = "\n\n".join((passage, NO_HIGHLIGHTS, question))
         return replace(row, messages=(system, {**asked, "content": content}))
 
     told = [told_none(row) if n % 2 else row for n, row in enumerate(rows)]
@@ -152,7 +154,8 @@ def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
             said = filled[int(index)].reply
         return Text(prompt.id, "new" if mine else None, said, 5, "stop")
 
-    measured = measure(filled, [text(p) for p in prompts], candidate="new", against=None)
+    texts = [text(p) for p in prompts]
+    measured = measure(filled, texts, candidate="new", against=None, policy="off")
     found = {m.name: (sum(m.candidate), sum(m.other)) for m in measured.measures}
     assert found["expected"] == (GATE_ROWS, 0)
     assert found["support"] == (GATE_ROWS, 0)
@@ -162,6 +165,9 @@ def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
     assert sum(style.candidate) > sum(style.other)
     assert measured.memorised is not None and sum(measured.memorised.candidate) == 0
     assert measured.forgetting is None
+    served = measure(filled, texts, candidate="new", against=None, policy="strict")
+    (support,) = [m for m in served.measures if m.name == "support"]
+    assert (sum(support.candidate), sum(support.other)) == (GATE_ROWS, GATE_ROWS)
 
 
 def answered(rows: list[Row], *, kind: str, mine: str, its: str) -> dict[str, Any]:

@@ -300,6 +300,13 @@ def test_what_was_cut_off_is_not_said() -> None:
     )
 
 
+@pytest.mark.parametrize("cut", ["Tents may be lent and", "Returns, taken 45 days,", "A label -"])
+def test_a_last_sentence_without_an_end_is_left_out_behind_others(cut: str) -> None:
+    whole = "You have 45 days after delivery for returns, taken as usual."
+    assert served(f"{whole} {cut}") == f"{whole} [1]"
+    assert "[2]" in served(f"{whole}\n- A label costs $7 within the country")
+
+
 def test_nothing_is_said_twice() -> None:
     claim = "You have 45 days after delivery for returns, taken as usual."
     assert served(f"{claim} {claim} {claim}") == f"{claim} [1]"

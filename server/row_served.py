@@ -1,0 +1,65 @@
+"""What a reader would get of a text that was written for a row. Pure.
+
+A row keeps its prompt and its passages, not the hits: they are read back from these, and what the
+prompt points at is the sentence that answers best. Read `row_as_served` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrieval.extract import Sentence
+from retrieval.grounds import Grounds
+from retrieval.records import Hit, Passage
+from retrieval.split import sentences
+from server.cite import without_markers
+from server.formulas import Formulas
+from server.prompt import pointed_at
+from server.repair import Policy
+from server.served import as_served
+from tuning.records import Row
+
+
+def row_as_served(row: Row, text: str, *, policy: Policy, formulas: Formulas) -> str:
+    """The text that a policy makes of what a model wrote for a row, without its markers."""
+    hits = [_hit(number, passage) for number, passage in enumerate(row.passages)]
+    served = as_served(
+        text,
+        hits,
+        policy=policy,
+        grounds=_grounds(row, hits),
+        message=row.question,
+        before=row.messages[:-1],
+        formulas=formulas,
+    )
+    return without_markers(served)
+
+
+def _grounds(row: Row, hits: Sequence[Hit]) -> Grounds:
+    """The sentence that a row's prompt points at; weak where it points at none."""
+    told = pointed_at(row.messages)
+    found = [
+        Sentence(hit, start, end, own, 1.0, 1.0, 1.0, 1.0, 1.0)
+        for hit, passage in enumerate(row.passages)
+        for start, end in sentences(passage)
+        if told.endswith(own := " ".join(passage[start:end].split()))
+    ]
+    best = max(found, key=lambda sentence: len(sentence.text), default=None)
+    chosen = (best,) if best else ()
+    return Grounds(tuple(hits), chosen, confidence=float(best is not None))
+
+
+def _hit(number: int, text: str) -> Hit:
+    passage = Passage(
+        id=number,
+        document_id=str(number),
+        store_id="",
+        index=0,
+        start=0,
+        end=len(text),
+        text=text,
+        page=None,
+        heading=None,
+        tokens=0,
+    )
+    return Hit(passage, "", {}, score=1.0, dense=1.0, lexical=1.0, generation="")
