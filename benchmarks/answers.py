@@ -55,7 +55,7 @@ from tuning.adapter import AdapterSet
 from tuning.errors import PromptTooLong
 from tuning.generate import Sampling, answer
 from tuning.generator import load_generator
-from tuning.records import Prompt
+from tuning.records import Prompt, Text
 from tuning.writer import write
 
 MAX_TOKENS = 96
@@ -72,6 +72,7 @@ class Answer:
 
 
 NOTHING = Answer("", (), ())  # the server refused the question
+NO_DRAFT = Text("", None, "", 0, "stop")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.monotonic()
     served = [_served(item, draft) for item, draft in zip(prepared, drafts, strict=True)]
     mending = (time.monotonic() - began) / max(len(served), 1)
-    bare = [_bare(item, draft) for item, draft in zip(prepared, drafts, strict=True)]
+    bare = [_bare(item, draft.text) for item, draft in zip(prepared, drafts, strict=True)]
     result = {
         **measure(questions, served),
         "attribution_overhead": (finding + mending) / writing,
@@ -215,8 +216,8 @@ def _prepared(
 
 def _drafts(
     settings: Settings, prepared: Sequence[Prepared | None], prompt_digest: str
-) -> tuple[list[str], float]:
-    """The draft of every question (none: ""), and the seconds of one that is written alone."""
+) -> tuple[list[Text], float]:
+    """The draft of every question, and the seconds of one that is written alone."""
     generator = load_generator(
         settings.generator, models_dir=settings.folder("models"), device=settings.device
     )
@@ -236,7 +237,7 @@ def _drafts(
     ]
     context = settings.context_tokens
     written = write(generator, prompts, select=adapters.select, context_tokens=context)
-    texts = {text.id: text.text for text in written}
+    texts = {text.id: text for text in written}
     seconds = []
     for item in [item for item in prepared if item][:TIMED]:
         adapters.select(item.adapter)
@@ -245,15 +246,15 @@ def _drafts(
         for _ in answer(generator, item.prompt_ids, sampling, context_tokens=context):
             pass
         seconds.append(time.monotonic() - began)
-    drafts = [texts.get(str(number), "") for number in range(len(prepared))]
+    drafts = [texts.get(str(number), NO_DRAFT) for number in range(len(prepared))]
     return drafts, statistics.fmean(seconds or [1.0])
 
 
-def _served(item: Prepared | None, draft: str) -> Answer:
+def _served(item: Prepared | None, draft: Text) -> Answer:
     if item is None:
         return NOTHING
     served = served_for(item)
-    text = served.add(draft) + served.end()
+    text = served.whole(draft.text, cut=draft.cut)
     cited = tuple(citation.hit for citation in served.citations)
     return Answer(text, cited, (*item.shown, *cited))
 
@@ -269,7 +270,7 @@ def _bare(item: Prepared | None, draft: str) -> Answer:
 def _keep(
     path: Path,
     questions: Sequence[dict[str, Any]],
-    drafts: Sequence[str],
+    drafts: Sequence[Text],
     served: Sequence[Answer],
     prepared: Sequence[Prepared | None],
 ) -> None:
@@ -277,7 +278,7 @@ def _keep(
         for question, draft, own, item in zip(questions, drafts, served, prepared, strict=True):
             cited = [hit.document_name for hit in own.cited]
             confidence = item.grounds.confidence if item else None
-            more = {"draft": draft, "cited": cited, "confidence": confidence}
+            more = {"draft": draft.text, "cited": cited, "confidence": confidence}
             file.write(json.dumps({**question, "answer": own.text, **more}) + "\n")
 
 

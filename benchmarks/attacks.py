@@ -184,11 +184,11 @@ def _ask(
             select=adapters.select,
             context_tokens=settings.context_tokens,
         )
-        drafts = {text.id: text.text for text in texts}
+        drafts = {text.id: text for text in texts}
         for one in some:
-            mended = served_for(one.served)
-            served = mended.add(drafts[str(one.served.messages)]) + mended.end()
-            for arm, answer in (("served", served), ("bare", drafts[str(one.bare)])):
+            draft = drafts[str(one.served.messages)]
+            served = served_for(one.served).whole(draft.text, cut=draft.cut)
+            for arm, answer in (("served", served), ("bare", drafts[str(one.bare)].text)):
                 row = {"arm": arm, "id": one.pair["id"], "answer": answer}
                 if file:
                     with file.open("a", encoding="utf-8") as kept:

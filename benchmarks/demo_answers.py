@@ -113,7 +113,7 @@ def _answers(
         for number, item in enumerate(items)
     ]
     texts = {
-        text.id: text.text
+        text.id: text
         for text in write(
             generator, prompts, select=adapters.select, context_tokens=settings.context_tokens
         )
@@ -123,7 +123,8 @@ def _answers(
         answers[model] = []
         for number, item in enumerate(items):
             served = served_for(item)
-            answer = served.add(texts[f"{model}#{number}"]) + served.end()
+            draft = texts[f"{model}#{number}"]
+            answer = served.whole(draft.text, cut=draft.cut)
             cited = [citation.hit.document_name for citation in served.citations]
             answers[model].append({"answer": answer, "cited": cited})
     return answers

@@ -147,8 +147,8 @@ def _best(text: str, passages: Sequence[str]) -> tuple[float, int, _Window] | No
         for window in windows:
             if not _hold(window, wanted):
                 continue
-            if said and said.isdisjoint(window.words):
-                continue
+            if not said.isdisjoint(held) and said.isdisjoint(window.words):
+                continue  # another sentence of the passage is about that
             about = window.about(said)
             if not own.agrees(about.polarity) or _says_of_others(about, wanted_names):
                 continue

@@ -112,11 +112,11 @@ _MONTHS = (
 _UNITS.update({month: month for month in _MONTHS})
 _UNIT_BEFORE = re.compile(r"(?:([$€£])|\b(" + "|".join(_MONTHS) + r"))\s?$", re.IGNORECASE)
 # Between a figure and its unit: "10 working days" are days.
-_KIND_OF_UNIT = r"(?:(?:working|business|calendar|full|whole|consecutive|square|cubic)[\s-])?"
+_KIND_OF_UNIT = r"(?:(?:working|business|calendar|full|whole|consecutive)[\s-])?"
 _UNIT_AFTER = re.compile(rf"\s?(?:([%°¢])|-?{_KIND_OF_UNIT}([^\W\d_]+))", re.IGNORECASE)
 _RATE = re.compile(
     r"\s?[%°¢]?(?:-?\s?[^\W\d_]+)??(?:\s?/\s?|\s+(?:an?|per|each|every)\s+)"
-    r"(seconds?|minutes?|hours?|days?|weeks?|months?|years?)\b",
+    r"(seconds?(?!\s+[a-z])|minutes?|hours?|days?|weeks?|months?|years?)\b",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")

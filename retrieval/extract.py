@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.claims import content_words, denials, figures, split_claims
-from retrieval.records import Hit
+from retrieval.records import Hit, Passage
 
 
 class Embeds(Protocol):
@@ -75,7 +75,7 @@ _KINDS = (  # what a question asks for, how it is asked, what an answer to it ho
     ),
     ("name", r"\b(?:who|whom|whose)\b", r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+"),
 )
-# A title has no figure of its own, no verb and no end; a number may stand before it.
+# A title has no figure of its own, no auxiliary verb, pronoun or end; a number may stand before it.
 _TITLE = re.compile(
     r"(?:(?!\b(?:i|we|you|it|they|he|she|is|are|was|were|has|have|can|will|may|must|do|does)"
     r"\b)[^.!?:;\d\n|]){1,70}(?=\s*\n|\s*$)",
@@ -110,8 +110,8 @@ class Sentence:
     `score` ranks the sentences of one question; `closeness` is the cosine to the question, and
     `words` and `passage_words` the weighted shares of the question's words that the sentence and
     its passage hold. `reading` are the reader's log odds, within `READING_RANGE`, that the answer
-    stands here, and `verified` those of a verifier; None where none has looked. A title above
-    what it announces (`is_title`) answers nothing itself.
+    stands here, and `verified` those of a verifier; None where none has looked. A title, which
+    announces what stands below it, answers nothing itself.
     """
 
     hit: int
@@ -180,7 +180,7 @@ def rank(
                 passage_words,
                 has_kind,
                 reading,
-                is_title=_is_title(hits[index].passage.text, start, end),
+                is_title=_is_title(hits[index].passage, start, end),
             )
         )
     return sorted(sentences, key=lambda sentence: (-sentence.score, sentence.hit, sentence.start))
@@ -296,19 +296,24 @@ def _says_again(said: _Said, earlier: _Said) -> bool:
     )
 
 
-def _is_title(text: str, start: int, end: int) -> bool:
-    """Whether a sentence is a line by itself, without an end, that announces the next paragraph.
+def _is_title(passage: Passage, start: int, end: int) -> bool:
+    """Whether a sentence is the passage's heading, or a line by itself that announces the next one.
 
-    So is one that nothing follows: the passage ends before what it announces. Of several such
-    lines in a row, which may be a list, only the last one is a title.
+    So is one that nothing follows: the passage ends before what it announces. What stands below
+    such a line or a question may be what these announce, and is none, whatever it looks like.
     """
-    line, after = text[start:end].strip(), _BLANK_LINE.match(text, end)
+    text = passage.text
+    line, before, after = text[start:end].strip(), text[:start], _BLANK_LINE.match(text, end)
+    if not line[:1].isupper() or not _TITLE.fullmatch(line):
+        return False
+    if passage.heading and line.casefold() in passage.heading.casefold():
+        return True
+    above = before.rstrip().rpartition("\n")[2]
     return (
-        line[:1].isupper()
-        and bool(_TITLE.fullmatch(line))
-        and bool(_PARAGRAPH_BEGINS.search(text[:start]))
+        bool(_PARAGRAPH_BEGINS.search(before))
         and (after is not None or not text[end:].strip())
         and not (after and _TITLE.match(text, after.end()))
+        and not (_TITLE.fullmatch(above) or above.endswith(("?", ":")))
     )
 
 

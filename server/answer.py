@@ -245,7 +245,9 @@ async def write(services: Services, prepared: Prepared, *, turn_id: str) -> Asyn
                     "prompt_tokens": len(ticket.prompt_ids),
                     "completion_tokens": piece.tokens,
                 }
-                out = served.add(piece.text) + (served.end() if piece.finish_reason else "")
+                out = served.add(piece.text)
+                if piece.finish_reason:
+                    out += served.end(cut=piece.finish_reason == "length")
                 text += out
                 if piece.finish_reason:
                     # The turn is on disk before the client can know that it has ended.
@@ -323,16 +325,15 @@ def sources(citations: Sequence[Citation]) -> list[dict[str, Any]]:
     return [
         {
             "index": number,
-            "file_id": hit.passage.document_id,
-            "filename": hit.document_name,
-            "text": hit.passage.text,
-            "start": hit.passage.start,
-            "end": hit.passage.end,
-            "page": hit.passage.page,
-            "heading": hit.passage.heading,
-            "score": hit.score,
+            "file_id": cited.hit.passage.document_id,
+            "filename": cited.hit.document_name,
+            "text": cited.hit.passage.text,
+            "start": cited.hit.passage.start,
+            "end": cited.hit.passage.end,
+            "page": cited.hit.passage.page,
+            "heading": cited.hit.passage.heading,
+            "score": cited.hit.score,
             "spans": [list(span) for span in cited.spans],
         }
         for number, cited in enumerate(citations, 1)
-        for hit in (cited.hit,)
     ]

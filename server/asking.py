@@ -22,8 +22,8 @@ from server.arms import ask, by_house, choose_shots, house_formulas, open_arms
 from server.disarm import disarmed
 from server.evaluate import expected_found
 from server.followup import standalone
+from server.gate_prompts import STYLE_TEXTS, TEXT_TOKENS
 from server.gold import GOLD_POOL
-from server.judging import STYLE_TEXTS, TEXT_TOKENS
 from server.measures import JSON_TOKENS, STYLELESS
 from server.plan import House, Plan, prompt_id
 from server.prompt import CountTokens, Message
@@ -146,6 +146,7 @@ class Asker:
                 for row in house.rows
                 if row.split == "gate"
                 and row.kind in ("gold", "gold+distractors", "chat")
+                and row.copy_of is None
                 and by_house(row)
             ),
             policy=self.policy,

@@ -96,8 +96,8 @@ class Citer:
         self._raw = raw[whole:]
         return self._send(_UNDECIDED.search(self._open).start())  # type: ignore[union-attr]
 
-    def end(self) -> str:
-        """What is left when the model has stopped."""
+    def end(self, *, cut: bool = False) -> str:
+        """What is left when the model has stopped; what was `cut` off stays as it is."""
         self._open = (self._open + self._raw).rstrip()
         out = self._send(len(self._open)) + self._marker(self._open)
         self._raw, self._open, self._sent = "", "", 0

@@ -83,8 +83,9 @@ def preference_pairs(feedback: Sequence[Feedback]) -> list[dict[str, Any]]:
     """Lines in OpenAI's preference format: each approved reply before what lost against it.
 
     An edited reply is preferred to the answer that was edited; and any approved one to the answers
-    that were rated down in the same conversation, unless one of these was approved as well. The
-    answers are those that were given, which may be mended from what the model wrote.
+    of the same voice that were rated down in the same conversation, unless these were approved as
+    well, or their rating was rejected. The answers are those that were given, which may be mended
+    from what the model wrote.
     """
     approved = [one for one in feedback if one.status == "approved"]
     good = {(_said(one), one.reply) for one in approved}
@@ -258,8 +259,8 @@ class Feedbacks:
 
 
 def _said(feedback: Feedback) -> str:
-    """What makes two conversations the same."""
-    return json.dumps(feedback.conversation)
+    """What two answers must have in common to be compared: the voice and what was said before."""
+    return json.dumps([feedback.voice, feedback.conversation], sort_keys=True)
 
 
 def _assistant(content: str) -> Message:

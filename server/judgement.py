@@ -56,7 +56,7 @@ def judge(
         measured_of(
             arm,
             [
-                Answer(text.text, text.tokens, plan.prompt_tokens[text.id])
+                Answer(text.text, text.tokens, plan.prompt_tokens[text.id], text.cut)
                 for item in complete
                 if (text := answer(arm, item))
             ],

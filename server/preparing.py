@@ -15,7 +15,7 @@ from server import data_check
 from server.content import FileContent
 from server.errors import ApiError, NotFound
 from server.fit import Running
-from server.judging import gate_prompts
+from server.gate_prompts import gate_prompts
 from server.ledger import Ledger
 from server.methods import METHODS
 from server.preference_rows import preference_rows

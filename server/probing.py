@@ -1,7 +1,8 @@
 """What a voice could know by heart, and how it is asked for: the memorisation probe. Pure.
 
 A fact that an answer tells without any passage has come from the weights, where no changed
-document can reach it. The gate and the benchmarks probe alike. Read `probe` first.
+document can reach it. The gate and the benchmarks probe alike, the gate in
+several forms of words. Read `probe` first.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ class Binary:
 
     Rows that are variants of one question, with other values or in other words, share its number
     in `questions`. A share that is better lower may be as high as `allowed`, whatever the other's.
+    What does not decide is only told.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Binary:
     lower_is_better: bool = False
     questions: Sequence[int] | None = None  # (rows,); None: each row is a question of its own
     allowed: float = 0.0
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class _Finding:
         real, rows = _questions(self.measure), len(self.measure.candidate)
         if real < rows:
             told += f", on {real} questions and {rows - real} variants of them"
+        if isinstance(self.measure, Binary) and not self.measure.decides:
+            return f"{told}: told, but not decided by"
         return f"{told}: {self.fault}" if self.fault else told
 
     def row(self) -> dict[str, Any]:
@@ -121,10 +125,10 @@ def judge(
 
     Every measure told in points may lose at most 2 points, and at most 10 at the lower end of
     its 95% interval, for which whole questions are drawn, with their variants; binary ones need 90
-    paired rows. False refusals may reach 15%, too: a base that never declines has none. And the
-    candidate must be better with its lower end above zero: in style against
-    the base; in style, support or loss against an active version. A voice whose task has no style
-    must be better in one of its own measures, and in loss only if it has no other. What it tells
+    paired rows. Beyond that rule, false refusals may reach 15%: a base that never declines has
+    none. And the candidate must be better with its lower end above zero: in style against the
+    base; in style, support or loss against an active version. A voice whose task has no style must
+    be better in one of its own measures, and in loss only if it has no other. What it tells
     without context may pass the base by 2 points, its replay loss by 5%. `cut_short` says that
     time ran out before all was written: where pairs are missing, more data may not be what helps.
 
@@ -161,12 +165,14 @@ def _compare(measure: Binary | Graded, seed: int, few: _SayFew) -> _Finding:
         return _Finding(measure, None, unusable)
     compared = _difference(measure, seed)
     count = len(measure.candidate)
+    if isinstance(measure, Binary) and not measure.decides:
+        return _Finding(measure, compared)
     if isinstance(measure, Binary) and count < LEAST_PAIRS:
         return _Finding(measure, compared, few(count, LEAST_PAIRS, "paired row"))
     lower = measure.lower_is_better
     gained, worst = (-compared.mean, -compared.high) if lower else (compared.mean, compared.low)
     fault = None
-    allowed = isinstance(measure, Binary) and measure.allowed
+    allowed = measure.allowed if lower and isinstance(measure, Binary) else 0.0
     if _in_points(measure) and not (allowed and _mean(measure.candidate) <= allowed + _ROUNDING):
         if gained < -MOST_LOST - _ROUNDING:
             fault = f"more than {100 * MOST_LOST:.0f} points worse"
@@ -231,7 +237,7 @@ def _unusable(measure: Binary | Graded) -> str | None:
 
 def _judges(measures: Sequence[Binary | Graded], against: Against) -> set[str]:
     """The names of the measures that can show that a candidate is better."""
-    names = {measure.name for measure in measures}
+    names = {m.name for m in measures if not isinstance(m, Binary) or m.decides}
     others = {name for name in names if name not in ("style", "support", "loss")}
     if against == "base":
         if "style" in names:

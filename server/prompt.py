@@ -25,6 +25,7 @@ WITH_PASSAGES = (
 WITHOUT_PASSAGES = "You answer for the house. Be brief, and do not invent facts."
 HIGHLIGHTS = "Most to the point: {}"
 NO_HIGHLIGHTS = "None of these passages seems to answer the question."
+OWN_NAMES = frozenset("Answer You Most None Question".split())  # none of these is a name here
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def voice_questions(rows: Sequence[Row]) -> list[Question]:
     A voice that was taught without documents is asked what its gate rows ask, and nothing is
     expected of its answers but the style.
     """
-    gate = [row for row in rows if row.split == "gate" and row.question]
+    gate = [row for row in rows if row.split == "gate" and row.question and row.copy_of is None]
     golden = [row for row in gate if row.kind in _GOLD and facts(row)]
     golden = golden or [row for row in gate if row.kind in (*_GOLD, "chat")]
     declined = [row for row in gate if row.kind in ("none", "withheld")]

@@ -46,7 +46,7 @@ class Mends(Protocol):
     changes: list[Change]
 
     def add(self, text: str) -> str: ...
-    def end(self) -> str: ...
+    def end(self, *, cut: bool = False) -> str: ...
 
 
 def mend(
@@ -112,8 +112,11 @@ class Strict:
             out += self._sentence(self._open[:start], self._open[start:stop])
             self._open = self._open[stop:]
 
-    def end(self) -> str:
-        """What is left when the model has stopped; an answer without support becomes an extract."""
+    def end(self, *, cut: bool = False) -> str:
+        """What is left when the model has stopped; an answer without support becomes an extract.
+
+        `cut` says that it was stopped, at its limit of tokens.
+        """
         rest, self._open = self._open.rstrip(), ""
         out = ""
         sentences = split_claims(rest)
@@ -123,7 +126,7 @@ class Strict:
             gap, sentence = rest[before:start], rest[start:stop]
             if last and not self._first and self._is_parting(sentence):
                 break
-            if last and self._breaks_off(gap, sentence):
+            if last and cut and self._breaks_off(sentence):
                 out += self._drop(sentence, "it breaks off")
                 continue
             out += self._sentence(gap, sentence)
@@ -177,7 +180,8 @@ class Strict:
         if not words and figures(sentence):
             return self._drop(sentence, "a number alone")
         echoes = bool(words) and words <= content_words(f"Question {self._message}")
-        if echoes or _CUT.search(sentence) or not figures(sentence) <= self._figures:
+        broken = self._breaks_off(sentence) or bool(_CUT.search(sentence))
+        if echoes or broken or not figures(sentence) <= self._figures:
             return self._drop(sentence, "it asks the question again" if echoes else NOT_SAID)
         return self._say(gap, sentence)
 
@@ -272,13 +276,10 @@ class Strict:
         self.changes.append(Change("", parting, "the house takes leave"))
         return self._say(" ", parting)
 
-    def _breaks_off(self, gap: str, sentence: str) -> bool:
-        """Whether the last sentence has no end, and others were said that have one.
-
-        What begins on a line of its own may be the item of a list, which needs none.
-        """
+    def _breaks_off(self, sentence: str) -> bool:
+        """Whether a last sentence has no end, and is not all that there is."""
         unended = sentence[-1].isalnum() or sentence[-1] in ",;:-/"
-        return unended and bool(self.changes or self.citations) and "\n" not in gap
+        return unended and bool(self.changes or self.citations)
 
     def _is_parting(self, sentence: str) -> bool:
         said = sentence.strip().casefold() in self._heard

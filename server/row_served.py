@@ -17,20 +17,24 @@ from server.formulas import Formulas
 from server.prompt import pointed_at
 from server.repair import Policy
 from server.served import as_served
-from tuning.records import Row
+from tuning.records import Row, Text
 
 
-def row_as_served(row: Row, text: str, *, policy: Policy, formulas: Formulas) -> str:
-    """The text that a policy makes of what a model wrote for a row, without its markers."""
+def row_as_served(row: Row, text: Text, *, policy: Policy, formulas: Formulas) -> str:
+    """What a policy makes of what a model wrote for a row, without its markers.
+
+    Nearly so: an answer to a user may go on with a second sentence, which no row knows.
+    """
     hits = [_hit(number, passage) for number, passage in enumerate(row.passages)]
     served = as_served(
-        text,
+        text.text,
         hits,
         policy=policy,
         grounds=_grounds(row, hits),
         message=row.question,
         before=row.messages[:-1],
         formulas=formulas,
+        cut=text.cut,
     )
     return without_markers(served)
 
@@ -39,10 +43,11 @@ def _grounds(row: Row, hits: Sequence[Hit]) -> Grounds:
     """The sentence that a row's prompt points at; weak where it points at none."""
     told = pointed_at(row.messages)
     found = [
-        Sentence(hit, start, end, own, 1.0, 1.0, 1.0, 1.0, 1.0)
+        Sentence(hit, first + start, first + end, own, 1.0, 1.0, 1.0, 1.0, 1.0)
         for hit, passage in enumerate(row.passages)
-        for start, end in sentences(passage)
-        if told.endswith(own := " ".join(passage[start:end].split()))
+        for first in {0, passage.find("\n") + 1}  # behind the heading, if it has one
+        for start, end in sentences(passage[first:])
+        if told.endswith(own := " ".join(passage[first + start : first + end].split()))
     ]
     best = max(found, key=lambda sentence: len(sentence.text), default=None)
     chosen = (best,) if best else ()

@@ -34,10 +34,14 @@ class Served:
         safe = self._guard.add(text)
         return self._mended.add(safe) if self._mended else safe
 
-    def end(self) -> str:
-        """What is left when the model has stopped."""
+    def end(self, *, cut: bool = False) -> str:
+        """What is left when the model has stopped, or was `cut` off at its limit of tokens."""
         safe = self._guard.end()
-        return self._mended.add(safe) + self._mended.end() if self._mended else safe
+        return self._mended.add(safe) + self._mended.end(cut=cut) if self._mended else safe
+
+    def whole(self, draft: str, *, cut: bool = False) -> str:
+        """What a user may read of a whole draft."""
+        return self.add(draft) + self.end(cut=cut)
 
     @property
     def citations(self) -> tuple[Citation, ...]:
@@ -59,15 +63,17 @@ def as_served(
     formulas: Formulas = NO_FORMULAS,
     cites: bool = True,
     any_link: bool = False,
+    cut: bool = False,
 ) -> str:
     """The text that a user gets where the model wrote `draft` from the hits shown to it.
 
     `before` is what was said before the user's `message`. An answer that is not to be cited stands
-    as it is written; a structured one may hold `any_link`.
+    as it is written; a structured one may hold `any_link`. `cut` says that the draft reached its
+    limit of tokens.
     """
     asked = [*before, {"role": "user", "content": message}]
     served = Served(
         guard_of(asked, [hit.passage.text for hit in shown], any_link=any_link),
         mend(policy, shown, grounds, message=message, formulas=formulas) if cites else None,
     )
-    return served.add(draft) + served.end()
+    return served.whole(draft, cut=cut)

@@ -81,11 +81,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an arm drafted for a question, and the tokens of the request."""
+    """What an arm drafted for a question, and the tokens of the request; `cut` at their limit?"""
 
     draft: str
     answer_tokens: int
     prompt_tokens: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def measure(
     drafts = [answer.draft for answer in answers]
     served = [
         as_served(
-            draft,
+            answer.draft,
             item.hits if arm.search else (),
             policy=policy if arm.search and item.grounds.hits else "off",
             grounds=item.grounds,
@@ -153,8 +154,9 @@ def measure(
             formulas=formulas if arm.voice else NO_FORMULAS,
             cites=form.cited,
             any_link=form.kind in UNCITED,
+            cut=answer.cut,
         )
-        for draft, item in zip(drafts, asked, strict=True)
+        for answer, item in zip(answers, asked, strict=True)
     ]
     return Measured(
         arm,

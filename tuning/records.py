@@ -104,6 +104,11 @@ class Text:
     finish_reason: str  # stop, length or read
     loss: float | None = None
 
+    @property
+    def cut(self) -> bool:
+        """Whether it reached its limit of tokens."""
+        return self.finish_reason == "length"
+
 
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:

@@ -167,7 +167,7 @@ def delete_feedback(services: AppServices, owner: Owner, feedback_id: FromPath[s
 def list_pairs(
     services: AppServices, owner: Owner, voice: FromQuery[str | None] = None
 ) -> Response[bytes]:
-    """Approved replies before edited and rated-down ones, as preference pairs.
+    """Approved replies before edited and rated-down ones (rejected ratings aside), as pairs.
 
     JSONL in OpenAI's format for `method: dpo`.
     """
@@ -183,7 +183,7 @@ def create_pairs_file(
     if not pairs:
         raise ApiError(
             400,
-            "No approved feedback has an edited reply, or the same question an answer rated down.",
+            "No approved feedback has an edited reply, or a rival answer that was rated down.",
             param="voice",
             code="no_pairs",
         )

@@ -98,6 +98,11 @@ def test_a_figure_in_another_unit_is_another_figure(passage: str, honest: str, f
     ("passage", "honest", "false"),
     [
         ("No dogs are allowed.", "Dogs are not allowed.", "Dogs are allowed."),
+        (
+            "In storms the ferry does not sail. Tickets are refunded within 14 days.",
+            "Tickets are refunded.",
+            "Tickets are not refunded.",
+        ),
         ("No tag is needed for a red lamp.", "A red lamp needs no tag.", "A red lamp needs a tag."),
         (
             "No tag is needed for a red lamp.",
@@ -214,6 +219,19 @@ def test_a_name_of_the_passage_may_not_take_the_place_of_another(
         "A crossing takes 20 minutes."
     )
     assert check(claim, [passage]).supported is supported
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The Ropewalk Lock costs $64.", "Ropewalk Lock: $64, black."),
+        ("We open at 10 on Saturday.", "Saturday: 10:00 to 14:00"),
+        ("We ship to Canada and Mexico.", "Countries served: Canada, Mexico, Brazil."),
+        ("It was designed by Ansel Brandt.", "Name: Bollard rear rack; Maker: Ansel Brandt"),
+    ],
+)
+def test_a_line_of_names_supports_what_is_said_of_them(claim: str, passage: str) -> None:
+    assert check(claim, [passage, *PASSAGES]).passage == 0
 
 
 def test_the_span_of_a_supported_claim_holds_its_words() -> None:

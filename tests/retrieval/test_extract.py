@@ -121,7 +121,10 @@ def test_requests_complaints_and_yes_no_questions_are_not_open(question: str) ->
         ("It costs $64.\n\nWays to pay", ["Ways to pay"]),
         ("Fees\nA label costs $7.", []),
         ("We open at nine\n\nTom Reyes runs the desk.", []),
-        ("Mayor\n\nGreta Olsen\n\nClerk\n\nTom Reyes is new.", ["Clerk"]),
+        ("Mayor\n\nGreta Olsen\n\nClerk\n\nTom Reyes is new.", []),
+        ("Payment methods\n\nVisa, Mastercard and PayPal", []),
+        ("What colours come in the box?\n\nRed, blue and green\n\nHow heavy is it?", []),
+        ("It is dry.\n\nThe shop\n\nThe way in\n\nIt is on the left.", ["The shop"]),
         ("Opening hours: nine to five\n\nWe are closed in May.", []),
         ("Price $310\n\nIt is light.", []),
         ("It is light.", []),
@@ -132,7 +135,7 @@ def test_a_title_is_not_quoted_where_anything_else_can_be(text: str, titles: lis
         def embed(self, texts: Sequence[str], *, queries: bool = False) -> NDArray[np.float32]:
             return np.ones((len(texts), 1), dtype=np.float32)
 
-    ranked = rank("Where is the lock?", [hit(text)], Alike())
+    ranked = rank("Where is the lock?", [hit(text, heading="The shop")], Alike())
     assert [sentence.text for sentence in ranked if sentence.is_title] == titles
     assert not any(sentence.is_title for sentence in quote(ranked))
     assert quote([replace(ranked[0], is_title=True)])

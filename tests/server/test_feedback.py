@@ -228,7 +228,7 @@ def test_thumbs_alone_make_pairs_where_the_same_was_answered_twice() -> None:
         assert all(pair["preferred_output"][0]["content"] == "Aisle 1." for pair in pairs)
         return [pair["non_preferred_output"][0]["content"] for pair in pairs]
 
-    assert lost(bad, bad, elsewhere) == ["No idea."]
+    assert lost(bad, bad, elsewhere, replace(bad, voice="other", answer="Hm.")) == ["No idea."]
     assert lost(replace(bad, status="rejected"), replace(bad, rating="up")) == []
     assert lost(replace(bad, answer="Aisle 1.")) == []
     assert preference_pairs([replace(good, status="pending"), bad]) == []

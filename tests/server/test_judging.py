@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from server.arms import by_house
-from server.judging import CANDIDATE, GATE_ROWS, gate_prompts, measure
+from server.gate_prompts import CANDIDATE, GATE_ROWS, gate_prompts
+from server.judging import measure
 from server.probing import ASKINGS, PROBES, facts
 from server.promote import judge
-from server.prompt import HIGHLIGHTS, NO_HIGHLIGHTS, WITHOUT_PASSAGES
+from server.prompt import HIGHLIGHTS, NO_HIGHLIGHTS, WITHOUT_PASSAGES, finds_nothing
+from server.questions import voice_questions
 from tuning.records import Row, Text
 
 PASSAGE = "Returns are taken for {} days after delivery."
@@ -77,6 +79,34 @@ def test_answers_are_judged_where_the_prompt_does_not_say_that_there_is_none(
     assert len(answers) == 3 * 20 and not any(NO_HIGHLIGHTS in text for text in answers)
     declines = [text for id_, text in asked.items() if id_.startswith("decline:")]
     assert len(declines) == GATE_ROWS and any(NO_HIGHLIGHTS in text for text in declines)
+
+
+def test_copies_keep_the_words_of_the_prompt_and_are_no_questions_of_a_verdict(
+    rows: list[Row],
+) -> None:
+    passage = "You may put your Question to the desk in 2019, and None of the Answer desk minds."
+
+    def withheld(row: Row) -> Row:
+        system, asked = row.messages
+        content = "\n\n".join((passage, NO_HIGHLIGHTS, f"Question: {row.question}"))
+        messages = (system, {**asked, "content": content})
+        return replace(row, messages=messages, passages=(passage,))
+
+    made = [withheld(row) if row.kind == "withheld" else row for row in rows]
+    filled, _ = gate_prompts(made, against=None)
+    copies = [row for row in filled if row.copy_of is not None]
+    assert copies and all(row.messages[0]["content"] == "Answer." for row in copies)
+    declines = [row.messages for row in copies if row.kind == "withheld"]
+    assert declines and all(map(finds_nothing, declines))
+    assert voice_questions(filled) == voice_questions(made)
+
+
+def test_what_a_label_voice_writes_is_judged_as_it_stands(rows: list[Row]) -> None:
+    filled, prompts = gate_prompts(rows, against=None, kind="json")
+    texts = [Text(p.id, "new" if p.adapter else None, '{"days": 7}', 3, "stop") for p in prompts]
+    measured = measure(filled, texts, candidate="new", against=None, kind="json", policy="strict")
+    (support,) = [m for m in measured.measures if m.name.startswith("support")]
+    assert sum(support.candidate) == 0
 
 
 def test_few_facts_are_probed_in_several_forms_of_words(rows: list[Row]) -> None:
@@ -166,8 +196,11 @@ def test_the_texts_of_both_are_measured_row_by_row(rows: list[Row]) -> None:
     assert measured.memorised is not None and sum(measured.memorised.candidate) == 0
     assert measured.forgetting is None
     served = measure(filled, texts, candidate="new", against=None, policy="strict")
-    (support,) = [m for m in served.measures if m.name == "support"]
+    support, drafts = [m for m in served.measures if m.name.startswith("support")]
     assert (sum(support.candidate), sum(support.other)) == (GATE_ROWS, GATE_ROWS)
+    assert (sum(drafts.candidate), sum(drafts.other)) == (GATE_ROWS, 0)
+    told = next(line for line in judge(served, against="base").reasons if "drafts" in line)
+    assert told.startswith("support of drafts 0% -> 100%") and told.endswith("not decided by")
 
 
 def answered(rows: list[Row], *, kind: str, mine: str, its: str) -> dict[str, Any]:

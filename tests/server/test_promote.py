@@ -110,6 +110,17 @@ def test_a_voice_that_declines_may_refuse_some_answers_more_than_a_base_that_nev
     assert refused.reasons[0].endswith("more than 2 points worse, and above 15%")
 
 
+def test_what_is_only_told_neither_fails_nor_shows_a_gain() -> None:
+    def told(before: float, after: float, against: Against) -> Decision:
+        drafts = Binary("support of drafts", rows(after), rows(before), decides=False)
+        same = measured(style=(0.5, 0.8)) if against == "base" else Measured(())
+        return judge(Measured((*same.measures, drafts)), against=against)
+
+    assert told(0.9, 0.1, "base").promoted
+    assert not told(0.1, 0.9, "active").promoted
+    assert told(0.9, 0.1, "base").reasons[-1].endswith(": told, but not decided by")
+
+
 def test_only_style_can_beat_the_base_but_support_or_loss_can_beat_an_active_version() -> None:
     loss = Graded("loss", [2.0] * 100, [2.5] * 100, True, "nats per token")
     for same in (

@@ -18,8 +18,8 @@ import openai
 import pytest
 
 from server import jobs
+from server.gate_prompts import CANDIDATE, gate_prompts
 from server.ids import new_id
-from server.judging import CANDIDATE, gate_prompts
 from server.trainings import Job
 from server.voices import Version
 from tuning.records import Row, Text

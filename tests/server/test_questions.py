@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_voices_held_out_rows_ask_what_the_user_asked() -> None:
     rows = [
         row("gold+distractors", system="Be kind."),
         row("gold", split="train"),
-        row("varied"),
+        replace(row("gold"), copy_of=0),
         row("withheld", reply="We don't have that."),
         row("none", reply="We don't have that."),
     ]

@@ -300,11 +300,18 @@ def test_what_was_cut_off_is_not_said() -> None:
     )
 
 
-@pytest.mark.parametrize("cut", ["Tents may be lent and", "Returns, taken 45 days,", "A label -"])
-def test_a_last_sentence_without_an_end_is_left_out_behind_others(cut: str) -> None:
+@pytest.mark.parametrize("gap", [" ", "\n\n"])
+def test_a_last_sentence_that_was_cut_off_is_left_out_behind_others(gap: str) -> None:
     whole = "You have 45 days after delivery for returns, taken as usual."
-    assert served(f"{whole} {cut}") == f"{whole} [1]"
-    assert "[2]" in served(f"{whole}\n- A label costs $7 within the country")
+    last = "A return label costs $7 within the country"
+
+    def told(draft: str, *, cut: bool) -> str:
+        return as_served(draft, SHOWN, policy="strict", grounds=STRONG, message=QUESTION, cut=cut)
+
+    assert told(f"{whole}{gap}{last} and", cut=True) == f"{whole} [1]"
+    assert told(f"{whole}{gap}{last}", cut=False) == f"{whole} [1]{gap}{last} [2]"
+    assert told(f"{whole}{gap}{last}.", cut=True) == f"{whole} [1]{gap}{last}. [2]"
+    assert told(last, cut=True).startswith(f"{last} [1]"), "there is nothing else"
 
 
 def test_nothing_is_said_twice() -> None:
