@@ -31,6 +31,8 @@ from tuning.task import choose
 
 GATE_MINUTES = 30.0  # longest writing for the gate, where a job names no other
 ROWS_TOLD = 50  # examples between two progress events while rows are made
+# Labels and JSON gain in a third pass, which is short; replies do not: see benchmarks/LOG.md.
+EPOCHS = {"label": 3, "json": 3}
 
 Tell = Callable[..., None]  # (message, level=..., data=...)
 
@@ -61,6 +63,9 @@ class Preparing:
             kind=job.request.get("task"),
             uses_documents=job.request.get("uses_documents"),
         )
+        chosen = {k: v for k, v in job.request["hyperparameters"].items() if v is not None}
+        if task.kind in EPOCHS:
+            chosen.setdefault("max_epochs", EPOCHS[task.kind])
         tell(f"Task: {task.kind}; {'; '.join(task.reasons)}.", data=task.to_json())
 
         def watch(done: int, total: int) -> None:
@@ -119,7 +124,7 @@ class Preparing:
                 "voice_config": {
                     "row_tokens": self.settings.context_tokens,
                     **({"adapter": parent.card.get("adapter", "lora")} if parent else {}),
-                    **job.request["hyperparameters"],
+                    **chosen,
                 },
             },
             rows=rows,

@@ -119,7 +119,7 @@ class VoiceConfig:
     alpha: int = 32
     learning_rate: float = 5e-4  # peak
     warmup: float = 0.06  # share of the training
-    max_epochs: int = 3
+    max_epochs: int = 2
     max_minutes: float | None = None  # wall clock of the loop, evaluations included
     batch_tokens: int = 1024  # padded tokens per optimizer step
     micro_tokens: int = 512  # padded tokens of a batch that are in memory at once
@@ -145,7 +145,6 @@ class PreferenceConfig(VoiceConfig):
     """How a voice is tuned on preferences (`preference.py`)."""
 
     learning_rate: float = 5e-5  # a tenth of a voice's: DPO breaks a model sooner
-    max_epochs: int = 2
     batch_pairs: int = 8  # pairs per optimizer step, whatever `batch_tokens` says
     beta: float = 0.1  # how closely the voice is held to where it started
     sft_weight: float = 0.1  # of the preferred reply's own loss (nats per token)

@@ -13,6 +13,7 @@ from server.answer import Question, prepare
 from server.prompt import WITHOUT_PASSAGES
 from server.voices import FIRST_TASK, Version
 from tuning.generate import Sampling
+from tuning.run import Run
 
 pytestmark = pytest.mark.workers
 
@@ -65,6 +66,20 @@ def shown(server, answer: Any) -> tuple[list[str], list[Any]]:
 
 
 # -- training
+
+
+def test_json_is_learned_in_three_passes_where_no_number_is_given(
+    taught, teacher, structured, chat_jsonl
+) -> None:
+    house = teacher(taught.client)
+    brief = {"max_minutes": 0.01, "gate_minutes": 0}
+    job = house.start(chat_jsonl(reply=JSON_REPLY), suffix="passes", hyperparameters=brief)
+    assert house.wait(job.id).status == "succeeded"
+    runs = taught.settings.folder("runs")
+    passes = [
+        Run(runs / id_).config()["voice_config"]["max_epochs"] for id_ in (job.id, structured.id)
+    ]
+    assert passes == [3, 1]
 
 
 def test_the_task_is_in_the_jobs_result_its_events_and_the_voices_card(taught, structured) -> None:
