@@ -72,7 +72,7 @@ def test_json_is_learned_in_three_passes_where_no_number_is_given(
     taught, teacher, structured, chat_jsonl
 ) -> None:
     house = teacher(taught.client)
-    brief = {"max_minutes": 0.01, "gate_minutes": 0}
+    brief = {"max_minutes": 0.05, "gate_minutes": 0}
     job = house.start(chat_jsonl(reply=JSON_REPLY), suffix="passes", hyperparameters=brief)
     assert house.wait(job.id).status == "succeeded"
     runs = taught.settings.folder("runs")
