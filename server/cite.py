@@ -28,7 +28,7 @@ NOT_SAID = "no passage says so"
 Span = tuple[int, int]  # characters from start to end
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Citation:
     """A hit that an answer cites, and where in its document that is said.
 

@@ -19,7 +19,8 @@ from server.arms import by_house
 from server.measures import JSON_TOKENS, STYLELESS
 from server.probing import ASKINGS, PROBE_TOKENS, PROBES, facts, probe, probed
 from server.prompt import OWN_NAMES, finds_nothing
-from server.vary import house_names, vary
+from server.varied import row_with_other_values
+from server.vary import house_names
 from tuning.records import Prompt, Row
 
 CANDIDATE = "candidate"  # whom the worker is about to train
@@ -145,28 +146,7 @@ def _copies(rows: Sequence[Row], fits: Callable[[Row], bool], random_: random.Ra
     for index in fitting * 2:
         if len(copies) >= missing:
             break
-        copy = _with_other_values(rows[index], own, random_)
+        copy = row_with_other_values(rows[index], own, random_)
         if copy.messages != rows[index].messages:
             copies.append(replace(copy, copy_of=index))
     return copies
-
-
-def _with_other_values(row: Row, own: set[str], random_: random.Random) -> Row:
-    """A row whose reply takes other values from its passages; where it takes none, all differ."""
-    contents = [message["content"] for message in row.messages]
-    told = row.reply if facts(row) else "\n".join(row.passages)
-    texts, question, reply = vary(
-        [*row.passages, *contents], row.question, told, house_names=own, random_=random_
-    )
-    shown = texts[: len(row.passages)]
-    messages = tuple(
-        {**message, "content": content}
-        for message, content in zip(row.messages, texts[len(shown) :], strict=True)
-    )
-    return replace(
-        row,
-        messages=messages,
-        passages=tuple(shown),
-        question=question,
-        reply=reply if facts(row) else row.reply,
-    )

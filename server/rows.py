@@ -44,7 +44,8 @@ from server.gold import GOLD_POOL, gold_for, with_gold
 from server.prompt import CountTokens, Evidence, build
 from server.showing import evidence, highlights, readable
 from server.small_talk import is_small_talk
-from server.vary import house_names, vary
+from server.varied import example_with_other_values
+from server.vary import house_names
 from tuning.examples import question_key
 from tuning.outliers import main_language
 from tuning.records import Example, Row, Split
@@ -160,7 +161,9 @@ class RowMaker:
             making.golden.append(_Golden(example, split, documents))
             if split != "gate" and making.random_.random() < self.shares.varied:
                 texts = [*passages, *best]
-                example, texts = _varied(example, texts, making.own, making.random_)
+                example, texts = example_with_other_values(
+                    example, texts, making.own, making.random_
+                )
                 passages, best = texts[: len(passages)], texts[len(passages) :]
         needless = kind == "chat" and split != "gate" and not best
         untold = needless and making.random_.random() < self.shares.untold
@@ -322,27 +325,6 @@ def _told(kind: str, split: Split) -> Told | None:
     if split == "gate" or kind == "chat":
         return None
     return "none" if kind in ("none", "withheld") else "answer"
-
-
-def _varied(
-    example: Example, passages: Sequence[Evidence], own: set[str], random_: random.Random
-) -> tuple[Example, list[Evidence]]:
-    """The example and its passages with other values, alike in the whole conversation."""
-    *before, last = example.messages
-    # One text per passage, heading included: a value in a heading is the same value.
-    shown = [f"{item.heading or ''}\n{item.text}" for item in passages]
-    said = [message["content"] for message in before]
-    texts, question, reply = vary(
-        [*shown, *said], last["content"], example.reply, house_names=own, random_=random_
-    )
-    contents = [*texts[len(shown) :], question]
-    messages = tuple(
-        {**message, "content": content}
-        for message, content in zip(example.messages, contents, strict=True)
-    )
-    parts = [text.partition("\n") for text in texts[: len(shown)]]
-    evidence_ = [Evidence(text, heading or None) for heading, _, text in parts]
-    return replace(example, messages=messages, reply=reply), evidence_
 
 
 def _split_of(name: str) -> Split:
