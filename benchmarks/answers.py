@@ -17,7 +17,8 @@ declined_unanswerable   unanswerable questions that got "we do not have that"
 false_refusals          answerable questions that got it
 unsupported_figures     figures, in all answers together, that neither a passage that the answer
                         could show nor the question holds
-attribution_overhead    seconds of choosing, checking and repairing, as a share of an answer's
+attribution_overhead    seconds of attributing and repairing, as a share of an answer's
+evidence_overhead       seconds of judging before it whether and where the passages answer, likewise
 median_words            of an answer
 failed_documents        that are not in the store
 refused_questions       too long for the context
@@ -90,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bare = [_bare(item, draft.text) for item, draft in zip(prepared, drafts, strict=True)]
     result = {
         **measure(questions, served),
-        "attribution_overhead": (finding + mending) / writing,
+        "attribution_overhead": mending / writing,
+        "evidence_overhead": finding / writing,
         "policy": next((item.policy for item in prepared if item), settings.grounding),
         "voice": options.voice,
         "failed_documents": len(failed),
@@ -144,7 +146,8 @@ def table(result: dict[str, Any]) -> str:
         values = (result[name], result["bare"][name])
         cells = ["-" if value is None else f"{value:.3f}" for value in values]
         rows.append(f"{name:24}{cells[0]:>10}{cells[1]:>10}")
-    rows.append(f"{'attribution_overhead':24}{result['attribution_overhead']:10.3f}")
+    for name in ("attribution_overhead", "evidence_overhead"):
+        rows.append(f"{name:24}{result[name]:10.3f}")
     return "\n".join(rows)
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.reader --squad train-v1.1.json dev-v2.0.json --minutes 60 --out FOLDER
         [--verifier MODELS] [--collected reviews.json ...] [--wordnet FOLDER] [--start FOLDER]
-        [--share .2] [--batch 32]
+        [--share .2] [--batch 32] [--contrasts data/contrasts/train.jsonl]
 
 Files are in SQuAD's format, version 1.1 or 2.0 (CC BY-SA 4.0, https://rajpurkar.github.io/
 SQuAD-explorer/). Texts of many people that only a file holds together, as reviews or comments, are
@@ -10,7 +10,8 @@ SQuAD-explorer/). Texts of many people that only a file holds together, as revie
 `--start` the folder of an adapter to go on from. With `--verifier` it is the verifier that learns,
 which wants a GPU; MODELS is where the default generator's weights are imported to. How passages
 and questions are put together says `reader_pairs.py`, how both are dressed as in practice, anew in
-every epoch, `reader_dress.py`, and what reads them `reader_network.py`.
+every epoch, `reader_dress.py`, and what reads them `reader_network.py`. `--contrasts` are questions
+about houses (`reader_contrasts.py`): a few in every batch, and many towards the end.
 
 The last articles of each file are held out. Prints what is measured on them on the way and, last,
 one JSON line: `auc` of answers against near misses (of the same article) and against questions
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.reader_contrasts import contrasts
 from benchmarks.reader_dress import dress, synonyms_of
 from benchmarks.reader_network import Example, Network
 from benchmarks.reader_pairs import Pair, make_pairs, read, word_counts
@@ -39,6 +41,7 @@ from retrieval.embed import Embedder
 LEARNING_RATE, WARMUP = 6e-4, 100
 BATCH, BUCKET, EVERY = 32, 50, 400
 MEASURED = 2500
+CONTRASTS, LATE, LATE_CONTRASTS = 0.08, 0.7, 0.3  # their share, and behind so much of the time
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--share", type=float, default=1.0, help="of the answerable questions")
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--contrasts", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -68,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else Network.reader(options.start),
         train,
         held,
+        contrasts(options.contrasts) if options.contrasts else [],
         dressed=lambda pair: dress(pair, chance, synonyms),
         minutes=options.minutes,
         out=options.out,
@@ -80,6 +85,7 @@ def fit(
     network: Network,
     train: Sequence[Pair],
     held: Sequence[Pair],
+    contrasting: Sequence[Pair] = (),
     *,
     dressed: Callable[[Pair], Pair],
     minutes: float,
@@ -89,9 +95,13 @@ def fit(
     """Train the adapter and the two outputs for so long; returns the last measures."""
     learning = [weight for weight in network.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, weight_decay=0.01)
-    lessons = _batches(network, train, dressed, batch)
     judged = network.encode(held[:MEASURED])
-    began, step = time.monotonic(), 0
+    began, step, done = time.monotonic(), 0, 0.0
+
+    def share() -> float:
+        return LATE_CONTRASTS if done > LATE else CONTRASTS
+
+    lessons = _batches(network, train, contrasting, dressed, batch, share)
     while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
         optimizer.param_groups[0]["lr"] = (
             LEARNING_RATE * min(1, (step + 1) / WARMUP) * max(0.02, 1 - done)
@@ -115,14 +125,22 @@ def fit(
 
 
 def _batches(
-    network: Network, pairs: Sequence[Pair], dressed: Callable[[Pair], Pair], size: int
+    network: Network,
+    pairs: Sequence[Pair],
+    contrasting: Sequence[Pair],
+    dressed: Callable[[Pair], Pair],
+    size: int,
+    share: Callable[[], float],
 ) -> Iterator[list[Example]]:
-    """Batches of like length in any order, epoch after epoch."""
+    """Batches of like length in any order, epoch after epoch; a share of each is contrasts."""
     chance = random.Random(0)
     while True:
         order = chance.sample(pairs, len(pairs))
         for start in range(0, len(order), size * BUCKET):
-            bucket = [dressed(pair) for pair in order[start : start + size * BUCKET]]
+            some = order[start : start + size * BUCKET]
+            if contrasting:
+                some += chance.choices(contrasting, k=round(len(some) * share() / (1 - share())))
+            bucket = [dressed(pair) for pair in some]
             near = sorted(network.encode(bucket), key=lambda example: len(example.ids))
             own = [near[at : at + size] for at in range(0, len(near), size)]
             yield from chance.sample(own, len(own))

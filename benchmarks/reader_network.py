@@ -26,7 +26,7 @@ from tuning.generator import locate
 from tuning.source import DEFAULT_GENERATOR
 
 RANK, ALPHA = 32, 64
-LAYERS = 20  # of the generator's 30
+LAYERS = 30
 MAX_TOKENS = 256
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

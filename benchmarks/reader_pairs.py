@@ -108,12 +108,12 @@ def make_pairs(
         for articles in files
         for article in articles
         for context, _ in article.paragraphs
-        for word in set(_words(context))
+        for word in set(words(context))
     )
     total = sum(len(article.paragraphs) for articles in files for article in articles)
 
     def likeness(question: str, passage: str) -> float:
-        shared = set(_words(question)) & set(_words(passage))
+        shared = set(words(question)) & set(words(passage))
         return sum(math.log(1 + total / (1 + counts[word])) for word in shared)
 
     train: list[Pair] = []
@@ -229,5 +229,6 @@ def _sentence_at(passage: str, at: int) -> str:
     return passage[start:end]
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Its words in lower case, by their first six letters."""
     return [word.lower()[:6] for word in _WORD.findall(text)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.reader import fit
+from benchmarks.reader_contrasts import contrasts
 from benchmarks.reader_dress import dress, ordered, reworded, synonyms_of
 from benchmarks.reader_network import Network
 from benchmarks.reader_pairs import HELD_OUT, Pair, make_pairs, read
@@ -145,3 +146,37 @@ def test_a_short_training_makes_what_the_server_reads(
     monkeypatch.setattr("retrieval.read.BUILT_IN", tmp_path)
     reader = Reader(device="cpu")
     assert len((reader.read("Who owns it?", [(None, "Two brothers.")], [[(0, 13)]]) or [])[0]) == 1
+
+
+def test_contrasts_are_answers_and_near_misses_of_one_house(tmp_path: Path) -> None:
+    mill = {
+        "org": "Mill",
+        "title": "Tours",
+        "passage": "A tour takes 40 minutes and costs $4. Groups pay $4 as well, for 40 people.",
+        "open": [["How long is a look round?", "40"], ["What do groups pay?", "$4"]],
+        "closed": [["Do groups pay, too?", "Groups pay $4 as well"]],
+        "near": ["How long is a tour in the dark?"],
+        "near_closed": ["Is there a tour for the deaf?"],
+    }
+    shop = {**mill, "title": "Shop", "passage": "The shop sells flour by the sack, at noon only."}
+    shop |= {"open": [], "closed": [], "near": [], "near_closed": []}
+    inn = {**shop, "org": "Inn", "passage": "The inn sells flour for 40 people at $4."}
+    path = tmp_path / "contrasts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (mill, shop, inn)))
+    pairs = contrasts(path)
+    answers = {pair.question: pair for pair in pairs if pair.kind == "answer"}
+    assert [pair.passage[pair.start : pair.end] for pair in answers.values()] == [
+        "40",
+        "$4",
+        "Groups pay $4 as well",
+    ]
+    groups = mill["passage"].index("Groups")  # the answer that stands beside the question's words
+    assert answers["What do groups pay?"].start > groups - 5
+    near = [pair for pair in pairs if pair.kind == "near"]
+    assert near and {pair.passage for pair in near} == {shop["passage"]}, "only of the same house"
+    assert sum(pair.kind == "asked" for pair in pairs) == 2
+    open_ = contrasts(path, closed=False)
+    assert {pair.question for pair in pairs} - {pair.question for pair in open_} == {
+        "Do groups pay, too?",
+        "Is there a tour for the deaf?",
+    }

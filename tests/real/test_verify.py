@@ -50,6 +50,7 @@ def test_an_answer_is_found_in_its_sentence(
     "question",
     [
         "What did the Polaris lamp cost?",
+        "Who built the Polaris lamp?",
         "When was the Polaris lamp restored?",
         "Which ship brought the Polaris lamp?",
         "How many keepers have drowned?",
