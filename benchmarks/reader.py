@@ -2,7 +2,7 @@
 
     python -m benchmarks.reader --squad train-v1.1.json dev-v2.0.json --minutes 60 --out FOLDER
         [--verifier MODELS] [--collected reviews.json ...] [--wordnet FOLDER] [--start FOLDER]
-        [--share .2] [--batch 32] [--contrasts data/contrasts/train.jsonl]
+        [--share .2] [--batch 32] [--contrasts data/contrasts]
 
 Files are in SQuAD's format, version 1.1 or 2.0 (CC BY-SA 4.0, https://rajpurkar.github.io/
 SQuAD-explorer/). Texts of many people that only a file holds together, as reviews or comments, are
@@ -10,12 +10,13 @@ SQuAD-explorer/). Texts of many people that only a file holds together, as revie
 `--start` the folder of an adapter to go on from. With `--verifier` it is the verifier that learns,
 which wants a GPU; MODELS is where the default generator's weights are imported to. How passages
 and questions are put together says `reader_pairs.py`, how both are dressed as in practice, anew in
-every epoch, `reader_dress.py`, and what reads them `reader_network.py`. `--contrasts` are questions
-about houses (`reader_contrasts.py`): a few in every batch, and many towards the end.
+every epoch, `reader_dress.py`, and what reads them `reader_network.py`. `--contrasts` is the folder
+of questions about houses (`reader_contrasts.py`): a few among the others, and many towards the end.
 
-The last articles of each file are held out. Prints what is measured on them on the way and, last,
-one JSON line: `auc` of answers against near misses (of the same article) and against questions
-written to have no answer, and `start`, the share of answers whose first token is found.
+The last articles of each file are held out, and some houses. Prints what is measured on them on the
+way and, last, one JSON line: `auc` of answers against near misses (of the same article) and against
+questions written to have no answer, and `start`, the share of answers whose first token is found;
+the same of the held-out houses as `contrasts`.
 """
 
 from __future__ import annotations
@@ -66,18 +67,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     synonyms = synonyms_of(options.wordnet, word_counts(files)) if options.wordnet else {}
     chance = random.Random(options.seed)
     torch.manual_seed(options.seed)
-    result = fit(
+    network = (
         Network.verifier(options.verifier, options.start)
         if options.verifier
-        else Network.reader(options.start),
+        else Network.reader(options.start)
+    )
+    # A closed question is judged by closeness: only the verifier learns to answer it.
+    learned, judged = (
+        contrasts(options.contrasts / name, closed=bool(options.verifier), seed=options.seed)
+        if options.contrasts
+        else []
+        for name in ("train.jsonl", "held_out.jsonl")
+    )
+    result = fit(
+        network,
         train,
         held,
-        contrasts(options.contrasts) if options.contrasts else [],
+        learned,
         dressed=lambda pair: dress(pair, chance, synonyms),
         minutes=options.minutes,
         out=options.out,
         batch=options.batch,
     )
+    if judged:
+        result["contrasts"] = measure(network, network.encode(judged))
     print(json.dumps({"pairs": len(train), **result}))
 
 
@@ -132,14 +145,15 @@ def _batches(
     size: int,
     share: Callable[[], float],
 ) -> Iterator[list[Example]]:
-    """Batches of like length in any order, epoch after epoch; a share of each is contrasts."""
+    """Batches of like length in any order, epoch after epoch; a share of all is contrasts."""
     chance = random.Random(0)
     while True:
         order = chance.sample(pairs, len(pairs))
         for start in range(0, len(order), size * BUCKET):
             some = order[start : start + size * BUCKET]
             if contrasting:
-                some += chance.choices(contrasting, k=round(len(some) * share() / (1 - share())))
+                part = share()
+                some += chance.choices(contrasting, k=round(len(some) * part / (1 - part)))
             bucket = [dressed(pair) for pair in some]
             near = sorted(network.encode(bucket), key=lambda example: len(example.ids))
             own = [near[at : at + size] for at in range(0, len(near), size)]

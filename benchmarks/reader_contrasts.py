@@ -1,7 +1,8 @@
 """Questions written for this project about invented houses: `data/contrasts` as pairs. Pure.
 
 Each passage comes with questions that it answers, mostly in other words than its own, and with
-near misses that sound as though it did. Read `contrasts` first.
+near misses that sound as though it did (`near` in the file, "asked" as a pair, as "near" is a
+question asked of another passage). Read `contrasts` first.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def contrasts(path: Path, *, closed: bool = True, seed: int = 0) -> list[Pair]:
         passage, title = row["passage"], row["title"]
         for question, answer in [*row["open"], *(row["closed"] if closed else ())]:
             places = [found.start() for found in re.finditer(re.escape(answer), passage)]
+            if not places:
+                raise ValueError(f"the passage does not hold the answer to {question!r}")
             start = max(
                 places,
                 key=lambda at: likeness(
@@ -48,8 +51,10 @@ def contrasts(path: Path, *, closed: bool = True, seed: int = 0) -> list[Pair]:
             )
             yield Pair(question, passage, start, start + len(answer), "answer", title)
         for question, answer in row["open"]:
-            near = sorted(others, key=lambda other: -likeness(question, other["passage"]))[:3]
-            other = chance.choice(near) if near else row
+            if not others:
+                continue
+            near = sorted(others, key=lambda other: -likeness(question, other["passage"]))
+            other = chance.choice(near[:3])
             if answer.lower() not in other["passage"].lower():
                 yield Pair(question, other["passage"], 0, 0, "near", other["title"])
         for question in [*row["near"], *(row["near_closed"] if closed else ())]:

@@ -26,7 +26,8 @@ from tuning.generator import locate
 from tuning.source import DEFAULT_GENERATOR
 
 RANK, ALPHA = 32, 64
-LAYERS = 30
+LAYERS = 30  # of the generator: all
+OUTPUTS = "qa_outputs"
 MAX_TOKENS = 256
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -102,7 +103,7 @@ class Network:
                 r=RANK,
                 lora_alpha=ALPHA,
                 target_modules=targets,
-                modules_to_save=["qa_outputs"],
+                modules_to_save=[OUTPUTS],
                 layers_to_transform=layers,
             )
             model = get_peft_model(base, config)
@@ -166,6 +167,7 @@ class Network:
             config = json.loads(Path(temporary, CONFIG).read_text(encoding="utf-8"))
             weights = load_file(Path(temporary, WEIGHTS))
         config |= {"base_model_name_or_path": self.base, "task_type": "QUESTION_ANS"}
+        config["modules_to_save"] = [OUTPUTS]  # peft names them once more in every training
         (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         halved = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
         save_file(halved, out / WEIGHTS, metadata={"format": "pt"})

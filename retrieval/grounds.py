@@ -32,11 +32,11 @@ _BIAS, _CLOSENESS, _LEAD, _KIND, _WORDS = -5.7, 5.6, 4.3, 1.5, 2.2
 # A reader finds the answer to an open question; to others it is closeness that tells.
 _OPEN = (-0.23, 0.42, 0.7)  # bias, reading, closeness
 _CLOSED = (-2.07, 0.26, 6.5)
-# What a verifier says of an open question counts as far as the passage has the question's words: of
-# near misses they are many, and what is asked in other words than the passage's it may miss.
-_VERIFIED = (0.63, 0.3, 0.0, 0.2, 0.2)  # bias, reading, closeness, verified, verified times words
+# What a verifier says of an open question counts the more, the more of the question's words the
+# passage has: what is asked in other words than the passage's it may miss.
+_VERIFIED = (0.63, 0.3, 0.2, 0.2)  # bias, reading, verified, verified times words
 VERIFIED_HITS = 4  # hits that a verifier may look at
-MOST_VERIFIED = 7.0  # log odds; it is hardly ever surer than that
+MOST_VERIFIED = 7.0  # log odds; it is hardly ever surer, and then no surer is needed
 VERIFIED_WEIGHT = 0.02  # of a logit, in the ranking of sentences
 _FORMULA = 4  # counts up with every change of these weights: fitted thresholds are then foreign
 DEFAULT_THRESHOLD = 0.32
@@ -49,6 +49,7 @@ class Grounds:
 
     `sentences` make the extract, `others` come after them, best first. `confidence` is the
     estimated chance (0..1) that any of them answers the question; below `threshold` it is weak.
+    Where a verifier was not asked, as it could not change that, only the side is exact.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -113,9 +114,9 @@ class Judge:
         First the hit that the reader thinks most of, which mostly settles it, then the others.
         """
         assert self.verifier is not None
-        first, *others = _best_hits(ranked)
-        for step in ([first], others):
-            judged = [s for s in ranked if s.hit in (first, *others)]
+        best = _best_hits(ranked)
+        for step in (best,) if thorough else (best[:1], best[1:]):
+            judged = [s for s in ranked if s.hit in best]
             if not thorough and _reaches(judged, threshold, unread=-READING_RANGE):
                 break
             read = [
@@ -124,30 +125,33 @@ class Judge:
                 if thorough
                 or _reaches([s for s in judged if s.hit == hit], threshold, unread=MOST_VERIFIED)
             ]
-            if read:
-                ranked = verify(question, hits, ranked, read, self.verifier)
-        judged = [s for s in ranked if s.hit in (first, *others)]
-        chance = sigmoid(max(_verified_odds(sentence) for sentence in judged))
+            asked = _verify(question, hits, ranked, read, self.verifier) if read else ranked
+            if asked is None:
+                return ranked, confidence(question, ranked)
+            ranked = asked
+        chance = sigmoid(max(_verified_odds(s) for s in ranked if s.hit in best))
         return _ranked_anew(ranked), chance
 
 
-def verify(
+def _verify(
     question: str,
     hits: Sequence[Hit],
     ranked: Sequence[Sentence],
     read: Sequence[int],
     verifier: Reads,
-) -> list[Sentence]:
-    """Return the sentences with what a verifier says of those in the hits of these numbers."""
+) -> list[Sentence] | None:
+    """The sentences with what a verifier says of the hits of these numbers; None for nothing."""
     own = {hit: [s for s in ranked if s.hit == hit] for hit in read}
     found = verifier.read(
         question,
         [(hits[hit].passage.heading, hits[hit].passage.text) for hit in read],
         [[(s.start, s.end) for s in own[hit]] for hit in read],
     )
+    if found is None:
+        return None
     told = {
-        (hit, sentence.start): within_range(score)
-        for hit, scores in zip(read, found or [], strict=False)
+        (hit, sentence.start): min(within_range(score), MOST_VERIFIED)
+        for hit, scores in zip(read, found, strict=True)
         for sentence, score in zip(own[hit], scores, strict=True)
     }
     return [replace(s, verified=told.get((s.hit, s.start), s.verified)) for s in ranked]
@@ -156,9 +160,7 @@ def verify(
 def _ranked_anew(sentences: Sequence[Sentence]) -> list[Sentence]:
     """By what a verifier says as well, best first; where it has not looked it may say the worst."""
     raised = [
-        replace(s, score=s.score + VERIFIED_WEIGHT * (-READING_RANGE if v is None else v))
-        for s in sentences
-        for v in [s.verified]
+        replace(s, score=s.score + VERIFIED_WEIGHT * _word(s, -READING_RANGE)) for s in sentences
     ]
     return sorted(raised, key=lambda s: (-s.score, s.hit, s.start))
 
@@ -202,14 +204,16 @@ def _best_hits(ranked: Sequence[Sentence]) -> list[int]:
 
 def _reaches(sentences: Sequence[Sentence], threshold: float, *, unread: float) -> bool:
     """Whether any of them reaches the threshold, if a verifier says `unread` of what it has not."""
-    odds = (_verified_odds(sentence, unread) for sentence in sentences)
-    return sigmoid(max(odds, default=-math.inf)) >= threshold
+    return sigmoid(max(_verified_odds(s, unread) for s in sentences)) >= threshold
 
 
 def _verified_odds(sentence: Sentence, unread: float = 0.0) -> float:
     """The log odds that one sentence answers, after a reader and, perhaps, a verifier."""
-    bias, reading, closeness, verified, shared = _VERIFIED
-    word = unread if sentence.verified is None else sentence.verified
-    return _odds(sentence, bias, reading, closeness) + word * (
-        verified + shared * sentence.passage_words
-    )
+    bias, reading, verified, shared = _VERIFIED
+    weight = verified + shared * sentence.passage_words
+    return bias + reading * (sentence.reading or 0.0) + weight * _word(sentence, unread)
+
+
+def _word(sentence: Sentence, unread: float) -> float:
+    """What a verifier has said of a sentence; `unread`, if it has not looked."""
+    return unread if sentence.verified is None else sentence.verified

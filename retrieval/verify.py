@@ -1,9 +1,9 @@
 """A verifier reads what a reader has found once more, with a language model's understanding.
 
 The reader (`read.py`) is small, to look at every hit of a question, and takes many a near miss
-for an answer. The verifier has the first layers of the default generator, whose tokens may look
-at each other in both directions here, and a LoRA adapter that was trained as the reader's was.
-It costs ten times as much, so it reads the best hits only. Read `Verifier.read` first;
+for an answer. The verifier is the default generator, whose tokens may look at each other in both
+directions here, with a LoRA adapter that was trained as the reader's was. It costs ten times as
+much, so it reads the best hits only. Read `Verifier.read` first;
 `data/verifier/README.md` tells how it was made.
 """
 

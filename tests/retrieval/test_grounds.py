@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from retrieval.embed import Embedder
-from retrieval.grounds import Judge
+from retrieval.grounds import MOST_VERIFIED, VERIFIED_HITS, Judge
 from retrieval.read import Reader
 from retrieval.records import Hit, Passage
 
@@ -103,40 +103,63 @@ class Told:
         ]
 
 
-def test_a_verifier_reads_the_best_hit_first_and_is_believed(judge: Judge) -> None:
-    hits = [*HITS, hit(3, "The church has a bell."), hit(4, "Moss grows on its roof.")]
+class Unable:
+    """A verifier that knows no language of these questions."""
+
+    name = "unable"
+
+    def read(self, question: str, passages: Passages, spans: Spans) -> None:
+        return None
+
+
+def test_a_verifier_reads_the_best_hits_and_is_believed(judge: Judge) -> None:
+    others = ["The church has a bell.", "Moss grows on its roof.", "Bats live in it."]
+    hits = [*HITS, *(hit(number, text) for number, text in enumerate(others, 3))]
     question = "Who runs the ferry?"
     doubting, sure = Told("nothing"), Told("Two brothers run the ferry.")
     doubted = replace(judge, verifier=doubting).find(question, hits, thorough=True)
     found = replace(judge, verifier=sure).find(question, hits, thorough=True)
     assert doubted.confidence < found.confidence
-    assert found.sentences[0].text == sure.answer and found.sentences[0].verified == 10
-    first, others = doubting.asked
-    assert first == [("Crossing", FERRY)] and len(others) == len(hits) - 1
+    assert found.sentences[0].text == sure.answer
+    assert found.sentences[0].verified == MOST_VERIFIED
+    (read,) = doubting.asked
+    assert read[0] == ("Crossing", FERRY) and len(read) == VERIFIED_HITS < len(hits)
     everything = [*found.sentences, *found.others]
-    assert {s.hit for s in everything if s.verified is not None} == {0, 1, 2, 3}
+    assert {s.hit for s in everything} == set(range(len(hits)))
+    assert len({s.hit for s in everything if s.verified is not None}) == VERIFIED_HITS
 
 
-def test_a_verifier_is_asked_only_where_it_can_decide(judge: Judge) -> None:
+@pytest.mark.parametrize("answer", ["nothing", "Two brothers run the ferry."])
+def test_a_verifier_is_asked_only_where_it_can_decide(judge: Judge, answer: str) -> None:
     question = "Who runs the ferry?"
     least, most = (
-        replace(judge, verifier=Told(answer)).find(question, HITS, thorough=True).confidence
-        for answer in ("nothing", "Two brothers run the ferry.")
+        replace(judge, verifier=Told(told)).find(question, HITS, thorough=True).confidence
+        for told in ("nothing", "Two brothers run the ferry.")
     )
-    between = (least + most) / 2
-    for threshold, asked in ((least - 1e-4, 0), (between, 1), (most + 1e-4, 0)):
-        verifier = Told("nothing")
+    chance = least if answer == "nothing" else most
+    thresholds = [least - 1e-4, *(least + (most - least) * part / 8 for part in range(1, 8))]
+    for threshold in [*thresholds, most + 1e-4]:
+        verifier = Told(answer)
         found = replace(judge, verifier=verifier).find(question, HITS, threshold=threshold)
-        assert bool(verifier.asked) == bool(asked)
-        assert found.weak == (least < threshold), "as if it had been asked"
+        assert bool(verifier.asked) == (least < threshold <= most)
+        assert found.weak == (chance < threshold), "as if it had always been asked"
 
 
 def test_what_the_first_hit_settles_is_not_read_on(judge: Judge) -> None:
     settled, unsettled = Told("Two brothers run the ferry."), Told("nothing")
-    for verifier in (settled, unsettled):
+    for verifier in (settled, unsettled):  # at a threshold that every hit might reach
         replace(judge, verifier=verifier).find("Who runs the ferry?", HITS, threshold=0.15)
     assert [len(some) for some in settled.asked] == [1]
     assert [len(some) for some in unsettled.asked] == [1, len(HITS) - 1]
+
+
+def test_one_hit_and_a_verifier_that_cannot_read_are_judged(judge: Judge) -> None:
+    question = "Who runs the ferry?"
+    verifier = Told("nothing")
+    assert replace(judge, verifier=verifier).find(question, HITS[:1], threshold=0.15).weak
+    assert [len(some) for some in verifier.asked] == [1]
+    unable = replace(judge, verifier=Unable())
+    assert unable.find(question, HITS) == judge.find(question, HITS)
 
 
 @pytest.mark.parametrize(
