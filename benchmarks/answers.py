@@ -17,8 +17,8 @@ declined_unanswerable   unanswerable questions that got "we do not have that"
 false_refusals          answerable questions that got it
 unsupported_figures     figures, in all answers together, that neither a passage that the answer
                         could show nor the question holds
-attribution_overhead    seconds of attributing and repairing, as a share of an answer's
-evidence_overhead       seconds of judging before it whether and where the passages answer, likewise
+attribution_overhead    seconds of choosing, checking and repairing, as a share of an answer's
+evidence_overhead       of that, judging before the draft whether and where the passages answer
 median_words            of an answer
 failed_documents        that are not in the store
 refused_questions       too long for the context
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bare = [_bare(item, draft.text) for item, draft in zip(prepared, drafts, strict=True)]
     result = {
         **measure(questions, served),
-        "attribution_overhead": mending / writing,
+        "attribution_overhead": (finding + mending) / writing,
         "evidence_overhead": finding / writing,
         "policy": next((item.policy for item in prepared if item), settings.grounding),
         "voice": options.voice,

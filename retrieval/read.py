@@ -28,7 +28,7 @@ from retrieval.errors import ReaderError
 BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "reader"
 QUESTION_TOKENS = 128  # its end: what is asked comes last
 HEADING_CHARACTERS = 120
-MAX_TOKENS, OVERLAP_TOKENS = 512, 64  # of a window; a longer passage is read in several
+MAX_TOKENS, OVERLAP_TOKENS = 256, 64  # of a window; a longer passage is read in several
 ANSWER_TOKENS = 30
 NOWHERE = -20.0  # the score of a sentence without a token
 OUTSIDE = -1  # the place of a token that is not the passage's

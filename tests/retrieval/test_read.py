@@ -105,11 +105,8 @@ def test_the_end_of_a_long_passage_is_read_as_its_beginning(built_in: Reader) ->
     question = "the " * 500 + "Who runs the ferry?"
     for text in (f"{answer} {filler}", f"{filler}{answer}"):
         span = (text.index(answer), text.index(answer) + len(answer))
-        other = (text.index("The shop"), text.index("The shop") + 65)
-        ((score, none),) = (
-            built_in.read("Who runs the ferry?", [(None, text)], [[span, other]]) or []
-        )
-        assert score > none + 5
+        ((score,),) = built_in.read("Who runs the ferry?", [(None, text)], [[span]]) or []
+        assert score > 0
         ((score,),) = built_in.read(question, [(None, text)], [[span]]) or []
         assert score > NOWHERE
 
